@@ -1,0 +1,59 @@
+"""Which texts share a batch. Padding is work thrown away, so texts of like length go together.
+
+A random batch of 16 film reviews holds one of full length nine times out of ten, and pads all others to it.
+Bucketing sorts within a random pool of batches instead: each epoch still shuffles, and little is padded.
+Next: `metrics.py`, which judges what comes out.
+"""
+
+import numpy as np
+import torch
+
+from .tokenizer import collate
+
+POOL = 50  # batches sorted together: large enough to pad little, small enough to stay random
+
+
+class Examples:
+    """Encoded texts with their labels, as the training loop takes them: `lengths` [N], `labels` [N], `inputs`."""
+
+    def __init__(self, sequences, labels, pad_id=0):
+        self.sequences = sequences
+        self.labels = torch.tensor(labels)
+        self.lengths = np.array([len(sequence.ids) for sequence in sequences])
+        self.pad_id = pad_id
+
+    def __len__(self):
+        return len(self.sequences)
+
+    def inputs(self, indices):
+        """The `Batch` of these texts, padded to the longest of them."""
+        return collate([self.sequences[i] for i in indices], self.pad_id)
+
+
+def bucketed_batches(lengths, batch_size, seed, epoch):
+    """Index batches for one training epoch, a list of lists; every index once, like lengths together.
+
+    The order depends on (seed, epoch) alone, so a resumed run finds its place by counting. The last batch of
+    the pool may be short.
+    """
+    random = np.random.default_rng((seed, epoch))
+    order = random.permutation(len(lengths))
+    batches = []
+    for start in range(0, len(order), POOL * batch_size):
+        pool = order[start : start + POOL * batch_size]
+        pool = pool[np.argsort(lengths[pool], kind="stable")]
+        batches += [pool[i : i + batch_size].tolist() for i in range(0, len(pool), batch_size)]
+    return [batches[i] for i in random.permutation(len(batches))]
+
+
+def sorted_batches(lengths, batch_size):
+    """Index batches for evaluation, longest first: the least padding, and a lack of memory shows at once."""
+    order = np.argsort(-np.asarray(lengths), kind="stable")
+    return [order[i : i + batch_size].tolist() for i in range(0, len(order), batch_size)]
+
+
+def padding_fraction(lengths, batches):
+    """The share of computed positions that is padding, in [0, 1]."""
+    real = sum(int(lengths[i]) for batch in batches for i in batch)
+    computed = sum(len(batch) * max(int(lengths[i]) for i in batch) for batch in batches)
+    return 1 - real / computed if computed else 0.0

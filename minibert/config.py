@@ -1,0 +1,138 @@
+"""`EncoderConfig`: the shape of an encoder, read from a Hugging Face `config.json`.
+
+BERT's field names are ours; DistilBERT's (`dim`, `n_heads`, `hidden_dim` = the feed-forward width, ...) are
+translated here and nowhere else. A value we do not implement is refused by name, never ignored.
+Next: `model.py`, where the numbers become modules.
+"""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from .files import UserError, read_json
+
+ACTIVATIONS = ("gelu", "gelu_new", "relu")  # implemented in model.py
+
+#   ours                              BERT's config.json               DistilBERT's config.json
+FIELDS = (
+    ("vocab_size",                    "vocab_size",                    "vocab_size"),
+    ("hidden_size",                   "hidden_size",                   "dim"),
+    ("num_hidden_layers",             "num_hidden_layers",             "n_layers"),
+    ("num_attention_heads",           "num_attention_heads",           "n_heads"),
+    ("intermediate_size",             "intermediate_size",             "hidden_dim"),
+    ("max_position_embeddings",       "max_position_embeddings",       "max_position_embeddings"),
+    ("type_vocab_size",               "type_vocab_size",               None),
+    ("hidden_act",                    "hidden_act",                    "activation"),
+    ("hidden_dropout_prob",           "hidden_dropout_prob",           "dropout"),
+    ("attention_probs_dropout_prob",  "attention_probs_dropout_prob",  "attention_dropout"),
+    ("classifier_dropout",            "classifier_dropout",            "seq_classif_dropout"),
+    ("layer_norm_eps",                "layer_norm_eps",                None),
+    ("initializer_range",             "initializer_range",             "initializer_range"),
+    ("pad_token_id",                  "pad_token_id",                  "pad_token_id"),
+)  # fmt: skip
+
+# What a config.json may leave out, with the value that each family's original code uses then.
+OPTIONAL = {
+    "hidden_act": "gelu",
+    "hidden_dropout_prob": 0.1,
+    "attention_probs_dropout_prob": 0.1,
+    "layer_norm_eps": 1e-12,
+    "initializer_range": 0.02,
+    "pad_token_id": 0,
+}
+
+# Settings that would change the arithmetic, and the only value under which ours is right.
+REQUIRED_VALUES = {
+    "position_embedding_type": "absolute",
+    "is_decoder": False,
+    "add_cross_attention": False,
+    "sinusoidal_pos_embds": False,
+}
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """The shape of a BERT or DistilBERT encoder, in BERT's words (Devlin et al. 2019, section 3)."""
+
+    model_type: str  # "bert" or "distilbert"
+    vocab_size: int
+    hidden_size: int  # E: the width of a token's vector
+    num_hidden_layers: int
+    num_attention_heads: int  # H: must divide hidden_size
+    intermediate_size: int  # the feed-forward layer's inner width, usually 4 E
+    max_position_embeddings: int  # the longest sequence, in tokens
+    type_vocab_size: int = 2  # segments; 0 for DistilBERT, which has none
+    hidden_act: str = "gelu"
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    classifier_dropout: float = 0.1  # before the classification layer
+    layer_norm_eps: float = 1e-12
+    initializer_range: float = 0.02  # standard deviation of fresh weights
+    pad_token_id: int = 0
+
+    @property
+    def dropout_after_attention(self):
+        """BERT drops the attention's output before adding it back; DistilBERT does not."""
+        return self.model_type == "bert"
+
+    @classmethod
+    def from_file(cls, path):
+        """Read a `config.json`. UserError names every missing or unsupported field at once."""
+        return cls.from_dict(read_json(path), source=str(path))
+
+    @classmethod
+    def from_dict(cls, values, source="config"):
+        """From the contents of a `config.json`. `source` is how errors call it."""
+        model_type = values.get("model_type")
+        if model_type not in ("bert", "distilbert"):
+            raise UserError(f"{source}: model_type is {model_type!r}; minibert reads 'bert' and 'distilbert'")
+        family = {ours: (bert if model_type == "bert" else distilbert) for ours, bert, distilbert in FIELDS}
+        found, missing = {}, []
+        for ours, theirs in family.items():
+            if theirs is not None and values.get(theirs) is not None:
+                found[ours] = values[theirs]
+            elif ours in OPTIONAL:
+                found[ours] = OPTIONAL[ours]
+            elif ours == "type_vocab_size":
+                found[ours] = 2 if model_type == "bert" else 0
+            elif ours == "classifier_dropout":  # BERT falls back on its hidden dropout, DistilBERT on 0.2
+                found[ours] = found["hidden_dropout_prob"] if model_type == "bert" else 0.2
+            else:
+                missing.append(theirs)
+        if missing:
+            raise UserError(f"{source}: missing {', '.join(missing)}")
+        for field in fields(cls)[1:]:
+            _check_type(found[field.name], field.type, f"{source}: {family[field.name] or field.name}")
+        for name, only in REQUIRED_VALUES.items():
+            if values.get(name, only) != only:
+                raise UserError(f"{source}: {name} is {values[name]!r}; only {only!r} is supported")
+        if found["hidden_act"] not in ACTIVATIONS:
+            name = family["hidden_act"]
+            raise UserError(f"{source}: {name} is {found['hidden_act']!r}; supported: {', '.join(ACTIVATIONS)}")
+        if found["hidden_size"] % found["num_attention_heads"]:
+            raise UserError(
+                f"{source}: {found['num_attention_heads']} heads do not divide a width of {found['hidden_size']}"
+            )
+        return cls(model_type=model_type, **found)
+
+    def to_dict(self):
+        """The contents of a `config.json` that transformers reads, in the family's own names."""
+        values = {"model_type": self.model_type}
+        for ours, bert, distilbert in FIELDS:
+            name = bert if self.model_type == "bert" else distilbert
+            if name is not None:
+                values[name] = getattr(self, ours)
+        return values
+
+
+def read_config(folder):
+    """The `EncoderConfig` of a checkpoint folder."""
+    return EncoderConfig.from_file(Path(folder) / "config.json")
+
+
+def _check_type(value, wanted, where):
+    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+        return
+    if not isinstance(value, wanted) or isinstance(value, bool):
+        raise UserError(f"{where} is {value!r}; expected {'a number' if wanted is not str else 'text'}")
+    if wanted is int and value < 0:
+        raise UserError(f"{where} is {value}; expected 0 or more")

@@ -1,0 +1,168 @@
+"""The frozen experiment: encode every text once, keep the vectors, and fit heads on them.
+
+A frozen encoder gives the same vector for a text in every epoch, so running it again would be waste. Vectors
+are kept in the cache under a hash of all that decides them: weights, token ids (hence text, tokenizer, length
+and truncation) and precision. Heads then take seconds, and every choice is made on validation.
+Next: `baselines.py`, without which a frozen result means nothing.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, replace
+
+import numpy as np
+import torch
+from torch.nn import functional
+from tqdm import tqdm
+
+from . import metrics
+from .batch import sorted_batches
+from .files import cache_folder
+from .head import LinearHead, MLPHead, pool
+from .load import read_safetensors, write_safetensors
+from .train import TrainSettings, autocast, predict, softmax, train
+
+L2_STRENGTHS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+MLP_SETTINGS = TrainSettings(epochs=40, batch_size=128, lr=5e-4, weight_decay=0.1, warmup=0.05, patience=4)
+
+
+class Features:
+    """Stored vectors [N, E] with their labels, as the training loop takes them."""
+
+    def __init__(self, vectors, labels):
+        self.vectors = vectors
+        self.labels = torch.as_tensor(labels)
+        self.lengths = np.ones(len(vectors), dtype=int)
+
+    def __len__(self):
+        return len(self.vectors)
+
+    def inputs(self, indices):
+        return (self.vectors[indices],)
+
+
+def encode(encoder, examples, poolings, device, precision="fp32", batch_size=64, quiet=False, name="encoding"):
+    """({pooling: float32 tensor [N, E]}, number of texts encoded: 0 when all were in the cache).
+
+    Each text passes through the encoder once, in eval mode, for all poolings together.
+    """
+    poolings = sorted(poolings)
+    path = cache_folder() / "features" / f"{fingerprint(encoder, examples, poolings, precision)}.safetensors"
+    if path.is_file():
+        return read_safetensors(path)[0], 0
+    encoder.to(device).eval()
+    vectors = {pooling: torch.empty(len(examples), encoder.config.hidden_size) for pooling in poolings}
+    with torch.inference_mode(), tqdm(total=len(examples), desc=name, unit=" texts", disable=quiet or None) as bar:
+        for indices in sorted_batches(examples.lengths, batch_size):
+            batch = examples.inputs(indices).to(device, non_blocking=True)
+            with autocast(device, precision):
+                hidden = encoder(*batch)
+                for pooling in poolings:
+                    pooled = pool(hidden, batch.attention_mask, pooling, encoder.pooler)
+                    vectors[pooling][indices] = pooled.float().cpu()
+            bar.update(len(indices))
+    write_safetensors(path, vectors)
+    return vectors, len(examples)
+
+
+def fingerprint(encoder, examples, poolings, precision):
+    """A hash of everything that decides the features."""
+    digest = hashlib.sha256(json.dumps([asdict(encoder.config), poolings, precision]).encode())
+    for name, tensor in sorted(encoder.state_dict().items()):
+        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    for sequence in examples.sequences:
+        digest.update(len(sequence.ids).to_bytes(4, "little") + sequence.first_length.to_bytes(4, "little"))
+        digest.update(sequence.ids.tobytes())
+    return digest.hexdigest()
+
+
+def fit_heads(train_features, validation_features, train_labels, validation_labels, num_labels, heads, class_weights=None,
+              seed=0, quiet=False):  # fmt: skip
+    """Fit every (pooling, head) and keep the best on validation.
+
+    The features are dicts pooling -> [N, E]; heads are among "linear" and "mlp". Returns (pooling, head's name,
+    fitted head, what was tried: a list of dicts with validation accuracy and loss, best first).
+    """
+    tried = []
+    for pooling, vectors in train_features.items():
+        # Standardised features make one L2 strength and one learning rate fit all; folded into the head below.
+        mean, spread = vectors.mean(0), vectors.std(0).clamp(min=1e-6)
+        train_set = Features((vectors - mean) / spread, train_labels)
+        validation_set = Features((validation_features[pooling] - mean) / spread, validation_labels)
+        candidates = []
+        if "linear" in heads:
+            for l2 in L2_STRENGTHS:
+                head = LinearHead(vectors.shape[1], num_labels)
+                weight, bias = fit_logistic(train_set.vectors, train_set.labels, num_labels, l2, class_weights)
+                head.load_state_dict({"output.weight": weight, "output.bias": bias})
+                candidates.append(("linear", f"L2 {l2:g}", head))
+        if "mlp" in heads:
+            torch.manual_seed(seed)
+            head = MLPHead(vectors.shape[1], num_labels, dropout=0.2)
+            settings = replace(MLP_SETTINGS, seed=seed)
+            cpu = torch.device("cpu")
+            progress = train(head, train_set, validation_set, settings, cpu, class_weights, quiet=True)
+            candidates.append(("mlp", f"{progress.best_epoch + 1} epochs", head))
+        for name, setting, head in candidates:
+            probabilities = softmax(predict(head, validation_set, torch.device("cpu"), batch_size=4096))
+            tried.append({
+                "pooling": pooling,
+                "head": name,
+                "setting": setting,
+                "accuracy": metrics.accuracy(validation_labels, probabilities.argmax(1)),
+                "loss": metrics.log_loss(validation_labels, probabilities),
+                "fitted": unstandardise(head, mean, spread),
+            })  # fmt: skip
+        if not quiet:
+            best = max((row for row in tried if row["pooling"] == pooling), key=rank)
+            tqdm.write(f"  {pooling}: best {best['head']}, {best['setting']}: validation accuracy {best['accuracy']:.4f}")
+    tried.sort(key=rank, reverse=True)
+    fitted = [row.pop("fitted") for row in tried]
+    return tried[0]["pooling"], tried[0]["head"], fitted[0], tried
+
+
+def rank(row):
+    """Better on validation: higher accuracy, then lower loss."""
+    return row["accuracy"], -row["loss"]
+
+
+def fit_logistic(features, labels, num_labels, l2, class_weights=None, features_t=None):
+    """Multinomial logistic regression to convergence: (weight [C, E], bias [C]).
+
+    Minimises mean cross-entropy + l2 / 2 * |weight|^2, a convex problem with one answer, by L-BFGS; scikit-learn's
+    C is 1 / (l2 * N). features: [N, E], dense or sparse CSR; features_t: its transpose, which a sparse one needs.
+    """
+    features_t = features.t() if features_t is None else features_t
+    weight = torch.zeros(features.shape[1], num_labels, requires_grad=True)  # [E, C]
+    bias = torch.zeros(num_labels, requires_grad=True)
+    targets = functional.one_hot(labels, num_labels).float()  # [N, C]
+    per_text = torch.ones(len(labels)) if class_weights is None else torch.as_tensor(class_weights).float()[labels]
+    per_text = (per_text / per_text.sum()).unsqueeze(1)  # [N, 1]
+    optimizer = torch.optim.LBFGS([weight, bias], max_iter=1000, tolerance_grad=1e-5, tolerance_change=1e-9,
+                                  history_size=20, line_search_fn="strong_wolfe")  # fmt: skip
+
+    @torch.no_grad()
+    def loss_and_gradient():
+        log_probabilities = (features @ weight + bias).log_softmax(1)  # [N, C]
+        error = (log_probabilities.exp() - targets) * per_text  # d loss / d logits
+        weight.grad = features_t @ error + l2 * weight
+        bias.grad = error.sum(0)
+        return -(log_probabilities * targets * per_text).sum() + l2 / 2 * weight.square().sum()
+
+    optimizer.step(loss_and_gradient)
+    return weight.detach().t(), bias.detach()
+
+
+@torch.no_grad()
+def unstandardise(head, mean, spread):
+    """The same head for raw features: W ((x - mean) / spread) + b = (W / spread) x + (b - (W / spread) mean)."""
+    first = head.dense if isinstance(head, MLPHead) else head.output
+    first.weight /= spread
+    first.bias -= first.weight @ mean
+    return head
+
+
+def class_weights(labels, num_labels):
+    """`balanced`: N / (C * count), so that every class weighs the same in the loss."""
+    counts = np.bincount(labels, minlength=num_labels)
+    return len(labels) / (num_labels * np.maximum(counts, 1))

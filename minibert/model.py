@@ -1,0 +1,238 @@
+"""The encoder: token ids in, one vector per token out. This is all of BERT, and all of DistilBERT.
+
+One architecture serves both families. DistilBERT is BERT without token types and without pooler, and without
+dropout after the attention's output. Shapes are named by one legend throughout:
+
+    B  texts in the batch       H  attention heads                E  hidden_size = H * D
+    T  tokens in a text         D  width of one head              F  intermediate_size
+
+Sources: Vaswani et al. 2017 (attention, section 3), Devlin et al. 2019 (BERT), Sanh et al. 2019 (DistilBERT).
+Next: `load.py`, which fills these modules with pretrained weights.
+"""
+
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from .files import UserError
+
+ACTIVATIONS = {
+    "gelu": functional.gelu,  # x * Phi(x) with the exact normal CDF, as BERT was trained
+    "gelu_new": lambda x: functional.gelu(x, approximate="tanh"),  # differs by up to 5e-4: never mix them up
+    "relu": functional.relu,
+}
+
+
+class Dropout(nn.Module):
+    """Set each number to 0 with probability p and scale the rest by 1 / (1 - p), in train mode only; any shape.
+
+    The expectation stays what it was, so nothing has to be rescaled in eval mode (Srivastava et al. 2014).
+    """
+
+    def __init__(self, p):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x):
+        if not self.training or self.p == 0:
+            return x
+        if x.device.type != "cpu":
+            return functional.dropout(x, self.p)
+        # A CPU draws one Bernoulli number at a time, which would be a fifth of the training time. Four 16-bit
+        # integers from one 64-bit draw decide the same thing: p is met to within 1 / 65536.
+        draws = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+        draws = draws.view(torch.int16)[: x.numel()].view(x.shape)  # uniform over -32768 ... 32767
+        return x.masked_fill(draws < round(self.p * 65536) - 32768, 0.0) * (1 / (1 - self.p))
+
+
+class Embeddings(nn.Module):
+    """What a token is, where it stands and which text of a pair it belongs to: three vectors, added.
+
+    input_ids [B, T], token_type_ids [B, T] or None (all 0) -> [B, T, E]
+    """
+
+    def __init__(self, config):
+        super().__init__()
+        self.word = nn.Embedding(config.vocab_size, config.hidden_size, padding_idx=config.pad_token_id)
+        self.position = nn.Embedding(config.max_position_embeddings, config.hidden_size)
+        self.token_type = None
+        if config.type_vocab_size:
+            self.token_type = nn.Embedding(config.type_vocab_size, config.hidden_size)
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = Dropout(config.hidden_dropout_prob)
+
+    def forward(self, input_ids, token_type_ids=None):
+        length = input_ids.shape[1]
+        if length > self.position.num_embeddings:
+            raise UserError(
+                f"a sequence of {length} tokens is longer than the model's {self.position.num_embeddings} positions; "
+                "truncate it (--max-length)"
+            )
+        positions = torch.arange(length, device=input_ids.device)
+        hidden = self.word(input_ids) + self.position(positions)  # [B, T, E]; every text starts at position 0
+        if self.token_type is not None:
+            if token_type_ids is None:
+                token_type_ids = torch.zeros_like(input_ids)
+            hidden = hidden + self.token_type(token_type_ids)
+        return self.dropout(self.norm(hidden))
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention (Vaswani et al., section 3.2): every token gathers from all tokens it may see.
+
+    hidden [B, T, E], mask [B, 1, 1, T] or None -> output [B, T, E], probabilities [B, H, T, T] or None
+
+    Two paths, same numbers: `fused` hands the middle to PyTorch's scaled_dot_product_attention, which never
+    stores the T x T matrix; the explicit one spells it out, and can therefore return the probabilities.
+    On a CPU the fused kernel knows no dropout (PyTorch would fall back on a slow one), so there the explicit path
+    serves training with attention dropout.
+    """
+
+    def __init__(self, config, fused=True):
+        super().__init__()
+        self.num_heads = config.num_attention_heads
+        self.head_width = config.hidden_size // config.num_attention_heads
+        self.query = nn.Linear(config.hidden_size, config.hidden_size)
+        self.key = nn.Linear(config.hidden_size, config.hidden_size)
+        self.value = nn.Linear(config.hidden_size, config.hidden_size)
+        self.output = nn.Linear(config.hidden_size, config.hidden_size)
+        self.dropout = Dropout(config.attention_probs_dropout_prob)
+        self.fused = fused
+
+    def forward(self, hidden, mask=None):
+        query = self.split_heads(self.query(hidden))  # [B, H, T, D]
+        key = self.split_heads(self.key(hidden))  # [B, H, T, D]
+        value = self.split_heads(self.value(hidden))  # [B, H, T, D]
+        dropout = self.dropout.p if self.training else 0.0
+        if self.fused and not (dropout and hidden.device.type == "cpu"):
+            probabilities = None
+            context = functional.scaled_dot_product_attention(query, key, value, mask, dropout)  # [B, H, T, D]
+        else:
+            # A dot product of D terms has a spread of sqrt(D); dividing keeps the softmax out of saturation.
+            scores = (query / math.sqrt(self.head_width)) @ key.transpose(-1, -2)  # [B, H, T, T]
+            if mask is not None:
+                scores = scores + mask.to(scores.dtype)  # before the softmax, on the keys: what is masked weighs exactly 0
+            probabilities = self.dropout(scores.softmax(dim=-1))
+            context = probabilities.to(value.dtype) @ value  # [B, H, T, D]
+        context = context.transpose(1, 2).flatten(2)  # [B, T, H, D] -> [B, T, E]
+        return self.output(context), probabilities
+
+    def split_heads(self, x):
+        return x.unflatten(-1, (self.num_heads, self.head_width)).transpose(1, 2)  # [B, T, E] -> [B, H, T, D]
+
+
+class FeedForward(nn.Module):
+    """The same two-layer network applied to each token by itself: [B, T, E] -> [B, T, F] -> [B, T, E]."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.expand = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.activation = ACTIVATIONS[config.hidden_act]
+        self.contract = nn.Linear(config.intermediate_size, config.hidden_size)
+
+    def forward(self, hidden):
+        return self.contract(self.activation(self.expand(hidden)))
+
+
+class Layer(nn.Module):
+    """Attention, then feed-forward, each added to its input and normalised: [B, T, E] -> [B, T, E].
+
+    Post-norm: LayerNorm comes after the addition, as in the 2017 Transformer. Later models normalise first,
+    which trains deeper stacks more easily, but BERT's weights only make sense in the order they were trained.
+    """
+
+    def __init__(self, config, fused=True):
+        super().__init__()
+        self.attention = Attention(config, fused)
+        self.attention_dropout = Dropout(config.hidden_dropout_prob if config.dropout_after_attention else 0.0)
+        self.attention_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.feed_forward = FeedForward(config)
+        self.feed_forward_dropout = Dropout(config.hidden_dropout_prob)
+        self.feed_forward_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+
+    def forward(self, hidden, mask=None):
+        attended, probabilities = self.attention(hidden, mask)
+        hidden = self.attention_norm(hidden + self.attention_dropout(attended))
+        hidden = self.feed_forward_norm(hidden + self.feed_forward_dropout(self.feed_forward(hidden)))
+        return hidden, probabilities
+
+
+class Pooler(nn.Module):
+    """BERT's summary of a text: the first token's vector through a dense layer and tanh, [B, T, E] -> [B, E].
+
+    Pretrained on next-sentence prediction. DistilBERT was trained without that task and has no pooler.
+    """
+
+    def __init__(self, config):
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def forward(self, hidden):
+        return torch.tanh(self.dense(hidden[:, 0]))
+
+
+class Encoder(nn.Module):
+    """Embeddings, then `num_hidden_layers` layers. `pooler` is a module or None; the heads call it, not `forward`.
+
+    fused: which attention path runs (see `Attention`).
+    """
+
+    def __init__(self, config, fused=True, pooler=None):
+        super().__init__()
+        self.config = config
+        self.embeddings = Embeddings(config)
+        self.layers = nn.ModuleList(Layer(config, fused) for _ in range(config.num_hidden_layers))
+        has_pooler = config.model_type == "bert" if pooler is None else pooler
+        self.pooler = Pooler(config) if has_pooler else None
+
+    def forward(self, input_ids, attention_mask=None, token_type_ids=None, return_all=False, return_attention=False):
+        """input_ids [B, T] int64, attention_mask [B, T] (1 = a token, 0 = padding; None = no padding),
+        token_type_ids [B, T] (None = all 0).
+
+        Returns the last layer's output [B, T, E]. With return_all, a tuple of every state instead: the
+        embeddings, then each layer's output. With return_attention, a pair: that, and a tuple of each layer's
+        attention probabilities [B, H, T, T] (after dropout in train mode).
+        Outputs at padded positions are meaningless: mask them out of whatever comes next.
+        """
+        if return_attention and self.layers and self.layers[0].attention.fused:
+            raise ValueError(
+                "the fused attention path never forms the probabilities; build or load the encoder with fused=False"
+            )
+        hidden = self.embeddings(input_ids, token_type_ids)
+        mask = additive_mask(attention_mask, hidden.dtype)
+        states, attentions = [hidden], []
+        for layer in self.layers:
+            hidden, probabilities = layer(hidden, mask)
+            states.append(hidden)
+            attentions.append(probabilities)
+        result = tuple(states) if return_all else hidden
+        return (result, tuple(attentions)) if return_attention else result
+
+
+def additive_mask(attention_mask, dtype):
+    """[B, T] of 1 and 0 -> [B, 1, 1, T] of 0 and -65504, to be added to the scores of every head and query.
+
+    Adding -65504 makes exp() exactly 0. That is float16's most negative number, so it survives autocast to any
+    precision (float32's would turn into -inf), and a row of nothing but padding stays finite, where -inf
+    everywhere would give NaN.
+    """
+    if attention_mask is None:
+        return None
+    blocked = attention_mask[:, None, None, :] == 0
+    return torch.zeros(blocked.shape, dtype=dtype, device=blocked.device).masked_fill(
+        blocked, torch.finfo(torch.float16).min
+    )
+
+
+def initialize(module, std):
+    """Fresh weights as BERT draws them: N(0, std) for matrices, 0 for biases, 1 and 0 for LayerNorm."""
+    for part in module.modules():
+        if isinstance(part, (nn.Linear, nn.Embedding)):
+            nn.init.normal_(part.weight, std=std)
+            if isinstance(part, nn.Linear):
+                nn.init.zeros_(part.bias)
+        elif isinstance(part, nn.LayerNorm):
+            nn.init.ones_(part.weight)
+            nn.init.zeros_(part.bias)

@@ -1,0 +1,112 @@
+"""AdamW, the learning-rate schedule and gradient clipping, by hand.
+
+    AdamW      Kingma and Ba 2015 (arXiv 1412.6980), algorithm 1, with the decoupled weight decay of
+               Loshchilov and Hutter 2019 (arXiv 1711.05101), algorithm 2
+    schedule   linear warmup, then linear decay to zero, as BERT was fine-tuned (Devlin et al. 2019, appendix A)
+
+Next: `train.py`, where they meet the model.
+"""
+
+import torch
+
+
+class AdamW(torch.optim.Optimizer):
+    """Adam with decoupled weight decay; interface and numbers of torch.optim.AdamW.
+
+    Each parameter keeps two running averages: `mean` of its gradient and `square` of the gradient's square.
+    The step is mean / sqrt(square): a direction whose size does not depend on the gradient's scale.
+    """
+
+    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01):
+        for name, value in (("lr", lr), ("eps", eps), ("weight_decay", weight_decay)):
+            if not value >= 0:
+                raise ValueError(f"{name} is {value}; expected 0 or more")
+        if not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"betas are {betas}; expected two numbers in [0, 1)")
+        super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay))
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        """One update of every parameter that has a gradient. The `_foreach` calls treat all of a group at once."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            parameters = [p for p in group["params"] if p.grad is not None]
+            if not parameters:
+                continue
+            lr, (beta1, beta2) = group["lr"], group["betas"]
+            gradients = [p.grad for p in parameters]
+            for p in parameters:
+                if not self.state[p]:
+                    self.state[p] = {"step": 0, "mean": torch.zeros_like(p), "square": torch.zeros_like(p)}
+                self.state[p]["step"] += 1
+            means = [self.state[p]["mean"] for p in parameters]
+            squares = [self.state[p]["square"] for p in parameters]
+
+            # Decay acts on the weight itself. As an L2 term in the gradient it would be divided by
+            # sqrt(square), and the weights with the largest gradients would decay least.
+            torch._foreach_mul_(parameters, 1 - lr * group["weight_decay"])
+            torch._foreach_lerp_(means, gradients, 1 - beta1)
+            torch._foreach_mul_(squares, beta2)
+            torch._foreach_addcmul_(squares, gradients, gradients, 1 - beta2)
+
+            # Both averages start at 0; dividing by 1 - beta^t removes that bias from the first steps.
+            steps = [self.state[p]["step"] for p in parameters]
+            roots = torch._foreach_sqrt(squares)
+            torch._foreach_div_(roots, [(1 - beta2**t) ** 0.5 for t in steps])
+            torch._foreach_add_(roots, group["eps"])  # outside the root
+            torch._foreach_addcdiv_(parameters, means, roots, [-lr / (1 - beta1**t) for t in steps])
+        return loss
+
+
+def parameter_groups(model, lr, weight_decay, head_lr=None, head="head."):
+    """AdamW's groups: body and head (names beginning with `head`) with their own rate, with and without decay.
+
+    Matrices decay. Biases and LayerNorm's parameters, the only vectors in the model, do not: they set an
+    offset or a scale, and pulling those to zero regularises nothing. Each parameter is in exactly one group.
+    """
+    groups = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        part = "head" if name.startswith(head) else "body"
+        decays = parameter.ndim >= 2
+        group = groups.setdefault(
+            (part, decays),
+            {
+                "name": f"{part}, {'decay' if decays else 'no decay'}",
+                "params": [],
+                "lr": head_lr if part == "head" and head_lr is not None else lr,
+                "weight_decay": weight_decay if decays else 0.0,
+            },
+        )
+        group["params"].append(parameter)
+    return list(groups.values())
+
+
+def linear_warmup(step, warmup_steps, total_steps):
+    """The learning rate's multiplier in [0, 1] for update number `step` (from 0): up to 1, then down to 0.
+
+    A fresh head sends large, random gradients into a good encoder, and Adam's averages know nothing yet:
+    small first steps keep the pretrained weights from being thrown about. As transformers'
+    get_linear_schedule_with_warmup.
+    """
+    if step < warmup_steps:
+        return step / warmup_steps
+    return max(0.0, (total_steps - step) / max(1, total_steps - warmup_steps))
+
+
+@torch.no_grad()
+def clip_gradients(parameters, max_norm):
+    """Scale all gradients together so that their joint L2 norm is at most `max_norm`; returns the norm before.
+
+    One factor for all keeps the direction (Pascanu et al. 2013, arXiv 1211.5063, section 3.2). As
+    torch.nn.utils.clip_grad_norm_.
+    """
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
+    torch._foreach_mul_(gradients, scale)
+    return norm

@@ -1,0 +1,195 @@
+"""Text to token ids: the `tokenizers` library, wrapped so that nothing about cutting and padding is implicit.
+
+A text becomes [CLS] text [SEP], a pair [CLS] first [SEP] second [SEP] with token type 1 for `second [SEP]`.
+Truncation and padding that a tokenizer.json may carry are switched off; both are ours, below. A text too
+long for the model keeps its head, its tail, or both ends (Sun et al. 2019, arXiv 1905.05583, section 5.3.1:
+reviews say what they think at the end, too). Next: `data.py`, where the texts come from.
+"""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from .files import UserError, read_json, read_text, write_json, write_text
+from .load import find_checkpoint
+
+TRUNCATIONS = ("head", "tail", "head+tail")
+HEAD_TOKENS = 128  # of head+tail: the first 128 tokens, then as many of the last as fit
+CHUNK = 1000  # texts tokenized at a time, so that progress shows and memory stays flat
+
+
+class Sequence(NamedTuple):
+    """One encoded text or pair."""
+
+    ids: np.ndarray  # [T] int32, special tokens included
+    first_length: int  # tokens of type 0; the rest, a pair's second text, are of type 1
+
+
+class Batch(NamedTuple):
+    """What the encoder takes: three int64 tensors [B, T], padded to the longest text of the batch."""
+
+    input_ids: torch.Tensor
+    attention_mask: torch.Tensor  # 1 = a token, 0 = padding
+    token_type_ids: torch.Tensor
+
+    def to(self, device, non_blocking=False):
+        return Batch(*(tensor.to(device, non_blocking=non_blocking) for tensor in self))
+
+
+class Tokenizer:
+    """Texts or pairs to `Sequence`s (`encode`) or straight to a padded `Batch` (calling it).
+
+    max_length: the longest sequence the model takes, special tokens included.
+    """
+
+    def __init__(self, backend, max_length=512, cls="[CLS]", sep="[SEP]", pad="[PAD]"):
+        backend.no_truncation()
+        backend.no_padding()
+        ids = {token: backend.token_to_id(token) for token in (cls, sep, pad)}
+        absent = [token for token, number in ids.items() if number is None]
+        if absent:
+            raise UserError(f"the tokenizer has no {', '.join(absent)}: not a BERT tokenizer?")
+        self.backend = backend
+        self.max_length = max_length
+        self.cls_id, self.sep_id, self.pad_id = ids[cls], ids[sep], ids[pad]
+
+    def __call__(self, texts, pairs=None, max_length=None, truncation="head"):
+        """texts: list of B texts; pairs: B second texts or None. Returns a `Batch` [B, T]."""
+        return collate(self.encode(texts, pairs, max_length, truncation), self.pad_id)
+
+    def encode(self, texts, pairs=None, max_length=None, truncation="head", progress=None):
+        """A `Sequence` per text or pair, at most max_length tokens each.
+
+        In a pair the longer text is cut first, until both are as long as each other (then both). `truncation`
+        says which end of a text is cut. `progress` is called with the number of texts done since the last call.
+        """
+        max_length = max_length or self.max_length
+        if isinstance(texts, str) or (pairs is not None and len(pairs) != len(texts)):
+            raise ValueError("texts and pairs are lists of the same length")
+        if truncation not in TRUNCATIONS:
+            raise ValueError(f"truncation is {truncation!r}; choose from {', '.join(TRUNCATIONS)}")
+        if max_length < (3 if pairs is None else 5):
+            raise UserError(f"a length of {max_length} leaves no room for text between the special tokens")
+        sequences = []
+        for start in range(0, len(texts), CHUNK):
+            firsts = self.pieces(texts[start : start + CHUNK])
+            if pairs is None:
+                for first in firsts:
+                    first = truncate(first, max_length - 2, truncation)
+                    ids = [self.cls_id, *first, self.sep_id]
+                    sequences.append(Sequence(np.array(ids, dtype=np.int32), len(ids)))
+            else:
+                for first, second in zip(firsts, self.pieces(pairs[start : start + CHUNK]), strict=True):
+                    room, second_room = share(len(first), len(second), max_length - 3)
+                    first, second = truncate(first, room, truncation), truncate(second, second_room, truncation)
+                    ids = [self.cls_id, *first, self.sep_id, *second, self.sep_id]
+                    sequences.append(Sequence(np.array(ids, dtype=np.int32), len(first) + 2))
+            if progress:
+                progress(len(firsts))
+        return sequences
+
+    def pieces(self, texts):
+        """Word-piece ids of each text, no special tokens, nothing cut. The library works on all cores."""
+        return [encoding.ids for encoding in self.backend.encode_batch_fast(texts, add_special_tokens=False)]
+
+    def save(self, folder):
+        """Write `tokenizer.json` and `tokenizer_config.json`, which transformers' AutoTokenizer reads."""
+        write_text(Path(folder) / "tokenizer.json", self.backend.to_str(pretty=True))
+        values = {
+            "tokenizer_class": "BertTokenizer",
+            "model_max_length": self.max_length,
+            "cls_token": self.backend.id_to_token(self.cls_id),
+            "sep_token": self.backend.id_to_token(self.sep_id),
+            "pad_token": self.backend.id_to_token(self.pad_id),
+        }
+        write_json(Path(folder) / "tokenizer_config.json", values)
+
+
+def load_tokenizer(model):
+    """The tokenizer of a folder or Hub id: `tokenizer.json`, else `vocab.txt` + `tokenizer_config.json`.
+
+    Raises UserError.
+    """
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    import tokenizers
+
+    folder = find_checkpoint(model)
+    config_path = folder / "tokenizer_config.json"
+    config = read_json(config_path) if config_path.is_file() else {}
+    if (folder / "tokenizer.json").is_file():
+        text = read_text(folder / "tokenizer.json")
+        try:
+            backend = tokenizers.Tokenizer.from_str(text)
+        except Exception as error:  # the library raises bare Exception
+            raise UserError(f"{folder / 'tokenizer.json'}: not a tokenizer ({error})") from None
+    elif (folder / "vocab.txt").is_file():
+        backend = from_vocabulary(read_text(folder / "vocab.txt").splitlines(), config)
+    else:
+        raise UserError(f"{folder}: no tokenizer.json and no vocab.txt")
+    max_length = config.get("model_max_length", 512)
+    if not isinstance(max_length, int) or max_length > 100_000:  # transformers writes 1e30 for "not known"
+        max_length = 512
+    special = {name: _content(config.get(f"{name}_token")) for name in ("cls", "sep", "pad")}
+    return Tokenizer(backend, max_length, **{name: token for name, token in special.items() if token})
+
+
+def from_vocabulary(vocabulary, config):
+    """BERT's WordPiece tokenizer from the lines of a vocab.txt; casing and accents as tokenizer_config.json says."""
+    from tokenizers import Tokenizer as Backend
+    from tokenizers import decoders, models, normalizers, pre_tokenizers
+
+    unknown = _content(config.get("unk_token")) or "[UNK]"
+    table = {token: number for number, token in enumerate(vocabulary)}
+    if unknown not in table:
+        raise UserError(f"vocab.txt has no {unknown}: not a BERT vocabulary?")
+    backend = Backend(models.WordPiece(table, unk_token=unknown, max_input_chars_per_word=100))
+    backend.normalizer = normalizers.BertNormalizer(
+        handle_chinese_chars=config.get("tokenize_chinese_chars", True),
+        strip_accents=config.get("strip_accents"),
+        lowercase=config.get("do_lower_case", True),
+    )
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.decoder = decoders.WordPiece()
+    special = [token for token in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]") if token in table]
+    backend.add_special_tokens(special)  # so that a "[SEP]" in the text is one token, as in BERT's own code
+    return backend
+
+
+def collate(sequences, pad_id=0):
+    """Pad a list of B sequences to the longest: a `Batch` of [B, T]."""
+    length = max(len(sequence.ids) for sequence in sequences)
+    input_ids = np.full((len(sequences), length), pad_id, dtype=np.int64)
+    attention_mask = np.zeros_like(input_ids)
+    token_type_ids = np.zeros_like(input_ids)
+    for row, (ids, first_length) in enumerate(sequences):
+        input_ids[row, : len(ids)] = ids
+        attention_mask[row, : len(ids)] = 1
+        token_type_ids[row, first_length : len(ids)] = 1
+    return Batch(torch.from_numpy(input_ids), torch.from_numpy(attention_mask), torch.from_numpy(token_type_ids))
+
+
+def truncate(ids, room, truncation):
+    """At most `room` of the ids: the first, the last, or the first HEAD_TOKENS and the last of the rest."""
+    if len(ids) <= room:
+        return ids
+    if truncation == "head":
+        return ids[:room]
+    if truncation == "tail":
+        return ids[len(ids) - room :]
+    head = min(HEAD_TOKENS, room * 2 // 3)  # in a short room the tail keeps a third
+    return ids[:head] + ids[len(ids) - (room - head) :]
+
+
+def share(first, second, room):
+    """How many tokens two texts of these lengths keep of `room`: the longer gives way until they are equal."""
+    shorter = min(first, second, room // 2)
+    longer = min(max(first, second), room - shorter)
+    return (longer, shorter) if first > second else (shorter, longer)
+
+
+def _content(token):
+    """A special token is stored as text, or as an object with its text under `content`."""
+    return token.get("content") if isinstance(token, dict) else token

@@ -13,3 +13,15 @@ from .model import Encoder
 from .tokenizer import load_tokenizer
 
 __version__ = "0.1.0"
+__all__ = [
+    "Classifier", "Encoder", "EncoderConfig", "UserError", "load_classifier", "load_encoder", "load_tokenizer",
+    "metrics", "optim", "save_encoder",
+]  # fmt: skip
+
+
+def __getattr__(name):
+    if name == "load_classifier":  # late: a command's own module, imported here, would be loaded twice by `python -m`
+        from .predict import load_classifier
+
+        return load_classifier
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -18,7 +18,7 @@ from . import metrics
 from .frozen import fit_logistic, rank
 from .train import softmax
 
-L2_STRENGTHS = (1e-7, 3e-7, 1e-6, 3e-6, 1e-5, 1e-4, 1e-3)
+L2_STRENGTHS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3)
 MIN_TEXTS = 2  # a word or pair of words seen in fewer training texts teaches nothing that generalises
 
 
@@ -68,7 +68,7 @@ def words_and_pairs(text):
 
 
 def bag_of_words(task, class_weights=None, quiet=False):
-    """Fit on train, choose the L2 strength on validation: (probabilities [N, C] on test, parameters, what was tried)."""
+    """Fit on train, choose on validation: (probabilities [N, C] on test, number of parameters, what was tried)."""
     num_labels = len(task.train.label_names)
     vectorise = BagOfWords(joined(task.train), quiet)
     features = {

@@ -264,7 +264,8 @@ def read_table(path, columns):
         for name in (columns.text, columns.label):
             if name not in values:
                 flag = "--text-column" if name == columns.text else "--label-column"
-                raise UserError(f"{where}: no column {name!r} among {', '.join(map(repr, values))}; name it with {flag}")
+                found = ", ".join(map(repr, values))
+                raise UserError(f"{where}: no column {name!r}, but {found}; name the right one with {flag}")
             if not values[name].strip():
                 raise UserError(f"{where}: {name} is empty")
         rows.append((f"line {number}", values[columns.text], values.get(columns.pair), values[columns.label].strip()))

@@ -1,9 +1,10 @@
-"""Reading and writing files so that nothing is lost and every failure is one clear line.
+"""Files and commands: nothing is lost, and every failure is one clear line.
 
 Everything a person can put right (a bad file, a bad flag, no network, a full disk) is raised as `UserError`.
 The commands print it as one line and leave with exit code 2. Next: `config.py`.
 """
 
+import argparse
 import contextlib
 import json
 import os
@@ -87,6 +88,13 @@ def read_json(path):
 def cache_folder():
     """Where downloads and computed features are kept: $MINIBERT_CACHE, or ~/.cache/minibert."""
     return Path(os.environ.get("MINIBERT_CACHE") or Path.home() / ".cache" / "minibert")
+
+
+class Parser(argparse.ArgumentParser):
+    """A command line whose errors are one line, like all others."""
+
+    def error(self, message):
+        raise UserError(f"{message}; --help lists the options")
 
 
 def run_command(main):

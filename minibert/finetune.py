@@ -8,8 +8,7 @@ import argparse
 import csv
 import io
 import json
-import os
-import shutil
+import shlex
 import sys
 import time
 from dataclasses import replace
@@ -18,18 +17,26 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from . import baselines, report
+from . import baselines, metrics, report
 from .batch import Examples, bucketed_batches, padding_fraction
+from .config import read_config
 from .data import FILE_TYPES, TASKS, Columns, load_task
-from .files import UserError, read_json, run_command, write_json, write_text
+from .files import Parser, UserError, read_json, run_command, write_json, write_text
 from .frozen import class_weights, encode, fit_heads
 from .head import NATIVE, POOLINGS, Classifier, new_classifier, resolve_head, save_classifier
 from .load import find_checkpoint, load_encoder
-from .metrics import accuracy
 from .tokenizer import TRUNCATIONS, load_tokenizer
 from .train import (
-    PRECISIONS, Log, TrainSettings, predict, read_update, resolve_device, resolve_precision, softmax, train,
-)  # fmt: skip
+    PRECISIONS,
+    Log,
+    TrainSettings,
+    predict,
+    read_update,
+    resolve_device,
+    resolve_precision,
+    softmax,
+    train,
+)
 
 # What may differ between a run and its --resume: nothing that decides a number.
 FREE_ON_RESUME = ("output", "resume", "quiet", "dry_run")
@@ -49,8 +56,7 @@ def main(argv=None):
     names = task.train.label_names
     checkpoint = find_checkpoint(options.model)
     tokenizer = load_tokenizer(checkpoint)
-    encoder = load_encoder(checkpoint)
-    config = encoder.config
+    config = read_config(checkpoint)
     if options.max_length > config.max_position_embeddings:
         raise UserError(f"--max-length {options.max_length}: the model has {config.max_position_embeddings} positions")
     facts = [
@@ -84,7 +90,8 @@ def main(argv=None):
         updates = -(-len(lengths) // options.batch_size) * options.epochs
         say(f"dry run: {updates:,} updates in {options.epochs} epochs would follow, for each seed; nothing was written")
         return 0
-    write_json(folder / "settings.json", settings)
+    if not (folder / "settings.json").is_file():
+        write_json(folder / "settings.json", settings)
 
     job = Job(options, folder, task, examples, tokenizer, checkpoint, device, precision, say)
     results = {"majority": {}, "bag-of-words": {}, "frozen": {}, "finetuned": {}}
@@ -97,6 +104,7 @@ def main(argv=None):
             results["finetuned"][seed] = job.once(
                 f"finetuned-{seed}", lambda seed=seed: finetuned_row(job, seed, pooling, head)
             )
+            job.checkpoint_path(seed).unlink(missing_ok=True)  # only now: a kill before loses nothing
     results = {name: by_seed for name, by_seed in results.items() if by_seed}
     finish(job, facts, results)
     return 0
@@ -123,9 +131,12 @@ class Job:
         write_json(path, result)
         return result
 
+    def checkpoint_path(self, seed):
+        return self.work / f"finetuned-{seed}.safetensors"
+
     def result(self, probabilities, seconds, trainable, **more):
         row = report.score(self.task.test.labels, probabilities, self.names, seconds, trainable)
-        return {"row": row, "probabilities": np.round(probabilities, 6).tolist(), **more}
+        return {"row": row, "probabilities": np.round(probabilities, 9).tolist(), **more}
 
     def keep_best(self, name, seed, validation_accuracy, classifier):
         """Save the classifier unless an earlier seed did better on validation."""
@@ -134,6 +145,7 @@ class Job:
                 return
         folder = self.folder / name
         extra = {"max_length": self.options.max_length, "truncation": self.options.truncation, "seed": seed}
+        extra["pairs"] = self.task.train.pairs is not None
         save_classifier(classifier, folder, extra)
         self.tokenizer.save(folder)
 
@@ -206,7 +218,7 @@ def finetuned_row(job, seed, pooling, head):
     classifier = new_classifier(job.checkpoint, job.names, pooling, head, seed)
     if options.compile:
         classifier.compile(dynamic=True)
-    checkpoint = job.work / f"finetuned-{seed}.safetensors"
+    checkpoint = job.checkpoint_path(seed)
     done = read_update(checkpoint)
     log = Log(job.folder / "log.jsonl", keep=lambda line: line["seed"] != seed or line["update"] <= done)
     if done:
@@ -222,18 +234,16 @@ def finetuned_row(job, seed, pooling, head):
     seconds = progress.seconds + time.monotonic() - started
     job.say(f"  kept epoch {progress.best_epoch + 1}: validation accuracy {progress.best_accuracy:.4f}")
     job.keep_best("finetuned", seed, progress.best_accuracy, classifier.cpu())
-    result = job.result(
+    return job.result(
         softmax(logits), seconds, classifier.parameter_table()[-1][1],
         best_epoch=progress.best_epoch + 1, validation_accuracy=progress.best_accuracy,
     )  # fmt: skip
-    write_json(job.work / f"finetuned-{seed}.json", result)  # before its checkpoint goes: a kill loses neither
-    checkpoint.unlink()
-    return result
 
 
 def finish(job, facts, results):
     """Everything that a run leaves, from the parts' results {row: {seed: result}}."""
     seeds = job.options.seeds
+    saved = [name for name in ("frozen", "finetuned") if name in results]
     rows = {name: report.combine({seed: r["row"] for seed, r in by_seed.items()}) for name, by_seed in results.items()}
     for name in ("majority", "bag-of-words"):  # no seed enters them
         rows[name] = next(iter(results[name].values()))["row"]
@@ -252,37 +262,23 @@ def finish(job, facts, results):
     if "frozen" in predictions and "finetuned" in predictions:
         notes.append(report.difference_line(labels, predictions["frozen"], predictions["finetuned"]))
     if len(seeds) > 1:
-        notes.append(f"predictions and weights are those of the seed best on validation: {kept}")
+        which = ", ".join(f"{report.TITLES[name]} seed {seed}" for name, seed in kept.items() if name in saved)
+        notes.append(f"predictions and weights kept: those of the seed best on validation ({which})")
     confusion = report.confusion_table(best_row["confusion"], job.names)
     heading = f"Confusion matrix of {report.TITLES[best]}, best on validation"
-    choices = choices_text(results, kept)
+    choices = report.choices(results, kept)
 
     write_json(
         job.folder / "metrics.json", {"task": job.task.name, "model": job.options.model, "seeds": seeds, "rows": rows}
     )
     write_predictions(job.folder / "predictions.csv", job.task.test, probabilities, predictions)
-    sections = [("Test set", table), (heading, confusion), ("Chosen on validation", choices)]
-    command = "python -m minibert.finetune " + " ".join(job.options.arguments)
+    per_class = metrics.classification_report(labels, predictions[best], job.names)
+    sections = [("Test set", table), (heading, f"{confusion}\n\n{per_class}"), ("Chosen on validation", choices)]
+    command = shlex.join(["python", "-m", "minibert.finetune", *read_json(job.folder / "settings.json")["arguments"]])
     title = f"{job.task.name}, classified twice"
     write_text(job.folder / "report.md", report.markdown(title, [*facts, f"command: `{command}`", *notes], sections))
     print("", "test set", table, "", heading, confusion, "", *notes, sep="\n")
-    saved = [f"{name}/" for name in ("frozen", "finetuned") if name in results]
-    print(f"saved in {job.folder}: metrics.json, predictions.csv, report.md, {', '.join(saved)}")
-
-
-def choices_text(results, kept):
-    lines = []
-    for name in ("bag-of-words", "frozen"):
-        if name in results:
-            best = results[name][kept[name]]["tried"][0]
-            what = ", ".join(str(best[key]) for key in ("pooling", "head", "setting") if key in best)
-            lines.append(f"{name}: {what} (validation accuracy {best['accuracy']:.4f})")
-    for seed, result in results.get("finetuned", {}).items():
-        lines.append(
-            f"fine-tuned, seed {seed}: epoch {result['best_epoch']} "
-            f"(validation accuracy {result['validation_accuracy']:.4f})"
-        )
-    return "\n".join(lines)
+    print(f"saved in {job.folder}: metrics.json, predictions.csv, report.md, {', '.join(f'{name}/' for name in saved)}")
 
 
 def write_predictions(path, test, probabilities, predictions):
@@ -313,7 +309,7 @@ def check_output(folder, settings, options):
     for key, value in settings.items():
         if key != "arguments" and before.get(key) != json.loads(json.dumps(value)):
             flag = "--" + key.replace("_", "-")
-            raise UserError(f"{path}: the run was started with {flag} {before.get(key)}, not {value}; --resume needs it")
+            raise UserError(f"{path}: the run was started with {flag} {before.get(key)}; --resume needs the same")
 
 
 def account_lines(classifier):
@@ -349,13 +345,6 @@ def train_settings(options, precision):
 # ---- the command line
 
 
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line, like all others."""
-
-    def error(self, message):
-        raise UserError(f"{message}; --help lists the options")
-
-
 def number(kind, low, high=float("inf"), low_open=False):
     """An argparse type: an int or float within bounds."""
 
@@ -363,7 +352,8 @@ def number(kind, low, high=float("inf"), low_open=False):
         try:
             value = kind(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not {'a whole number' if kind is int else 'a number'}") from None
+            what = "a whole number" if kind is int else "a number"
+            raise argparse.ArgumentTypeError(f"{text!r} is not {what}") from None
         if not (low < value if low_open else low <= value) or not value <= high:
             bounds = f"{'more than' if low_open else 'at least'} {low}" + (f", at most {high}" if high < 1e9 else "")
             raise argparse.ArgumentTypeError(f"{text} is out of range ({bounds})")
@@ -401,7 +391,7 @@ def parse(argv):
     add("--label-column", default="label", help="of your own file: the column of labels")
     training = parser.add_argument_group("fine-tuning")
     add = training.add_argument
-    add("--epochs", type=number(int, 1), default=3, help="passes over the training texts; the best on validation is kept")
+    add("--epochs", type=number(int, 1), default=3, help="passes over train; the best one on validation is kept")
     add("--batch-size", type=number(int, 1), default=16, help="texts per update")
     add("--micro-batch", type=number(int, 0), default=0, help="texts in memory at a time, 0 for all; same results")
     add("--lr", type=number(float, 0, 1, low_open=True), default=5e-5, help="peak learning rate of the encoder")
@@ -420,7 +410,7 @@ def parse(argv):
     add("--head", choices=("linear", "mlp", "native"), help="(default: the family's own; frozen tries linear and mlp)")
     machine = parser.add_argument_group("machine and output")
     add = machine.add_argument
-    add("--precision", choices=("auto", *PRECISIONS), default="auto", help="auto: bf16 where the hardware is fast at it")
+    add("--precision", choices=("auto", *PRECISIONS), default="auto", help="auto: bf16 where it is fast")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if there is one")
     add("--compile", action="store_true", help="torch.compile the classifier (needs a C++ compiler on CPU)")
     add("--output", metavar="DIR", help="where the run is kept (default: runs/TASK)")

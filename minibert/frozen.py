@@ -76,8 +76,8 @@ def fingerprint(encoder, examples, poolings, precision):
     return digest.hexdigest()
 
 
-def fit_heads(train_features, validation_features, train_labels, validation_labels, num_labels, heads, class_weights=None,
-              seed=0, quiet=False):  # fmt: skip
+def fit_heads(train_features, validation_features, train_labels, validation_labels, num_labels, heads,
+              class_weights=None, seed=0, quiet=False):  # fmt: skip
     """Fit every (pooling, head) and keep the best on validation.
 
     The features are dicts pooling -> [N, E]; heads are among "linear" and "mlp". Returns (pooling, head's name,
@@ -115,7 +115,8 @@ def fit_heads(train_features, validation_features, train_labels, validation_labe
             })  # fmt: skip
         if not quiet:
             best = max((row for row in tried if row["pooling"] == pooling), key=rank)
-            tqdm.write(f"  {pooling}: best {best['head']}, {best['setting']}: validation accuracy {best['accuracy']:.4f}")
+            what = f"{best['head']}, {best['setting']}"
+            tqdm.write(f"  {pooling}: best {what}: validation accuracy {best['accuracy']:.4f}")
     tried.sort(key=rank, reverse=True)
     fitted = [row.pop("fitted") for row in tried]
     return tried[0]["pooling"], tried[0]["head"], fitted[0], tried

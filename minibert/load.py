@@ -18,21 +18,21 @@ from .config import read_config
 from .files import UserError, atomic_path, read_json, write_json
 from .model import Encoder
 
-#   ours                               BERT                                           DistilBERT
+#   ours                              BERT                                          DistilBERT
 NAMES = (
-    ("embeddings.word",                "embeddings.word_embeddings",                  "embeddings.word_embeddings"),
-    ("embeddings.position",            "embeddings.position_embeddings",              "embeddings.position_embeddings"),
-    ("embeddings.token_type",          "embeddings.token_type_embeddings",            None),
-    ("embeddings.norm",                "embeddings.LayerNorm",                        "embeddings.LayerNorm"),
-    ("layers.#.attention.query",       "encoder.layer.#.attention.self.query",        "transformer.layer.#.attention.q_lin"),
-    ("layers.#.attention.key",         "encoder.layer.#.attention.self.key",          "transformer.layer.#.attention.k_lin"),
-    ("layers.#.attention.value",       "encoder.layer.#.attention.self.value",        "transformer.layer.#.attention.v_lin"),
-    ("layers.#.attention.output",      "encoder.layer.#.attention.output.dense",      "transformer.layer.#.attention.out_lin"),
-    ("layers.#.attention_norm",        "encoder.layer.#.attention.output.LayerNorm",  "transformer.layer.#.sa_layer_norm"),
-    ("layers.#.feed_forward.expand",   "encoder.layer.#.intermediate.dense",          "transformer.layer.#.ffn.lin1"),
-    ("layers.#.feed_forward.contract", "encoder.layer.#.output.dense",                "transformer.layer.#.ffn.lin2"),
-    ("layers.#.feed_forward_norm",     "encoder.layer.#.output.LayerNorm",            "transformer.layer.#.output_layer_norm"),
-    ("pooler.dense",                   "pooler.dense",                                None),
+    ("embeddings.word",                 "embeddings.word_embeddings",                 "embeddings.word_embeddings"),
+    ("embeddings.position",             "embeddings.position_embeddings",             "embeddings.position_embeddings"),
+    ("embeddings.token_type",           "embeddings.token_type_embeddings",           None),
+    ("embeddings.norm",                 "embeddings.LayerNorm",                       "embeddings.LayerNorm"),
+    ("layers.#.attention.query",        "encoder.layer.#.attention.self.query",       "transformer.layer.#.attention.q_lin"),
+    ("layers.#.attention.key",          "encoder.layer.#.attention.self.key",         "transformer.layer.#.attention.k_lin"),
+    ("layers.#.attention.value",        "encoder.layer.#.attention.self.value",       "transformer.layer.#.attention.v_lin"),
+    ("layers.#.attention.output",       "encoder.layer.#.attention.output.dense",     "transformer.layer.#.attention.out_lin"),
+    ("layers.#.attention_norm",         "encoder.layer.#.attention.output.LayerNorm", "transformer.layer.#.sa_layer_norm"),
+    ("layers.#.feed_forward.expand",    "encoder.layer.#.intermediate.dense",         "transformer.layer.#.ffn.lin1"),
+    ("layers.#.feed_forward.contract",  "encoder.layer.#.output.dense",               "transformer.layer.#.ffn.lin2"),
+    ("layers.#.feed_forward_norm",      "encoder.layer.#.output.LayerNorm",           "transformer.layer.#.output_layer_norm"),
+    ("pooler.dense",                    "pooler.dense",                               None),
 )  # fmt: skip
 
 # Tensors that checkpoints carry and an encoder has no place for, by the beginning of their name.

@@ -113,7 +113,7 @@ class Attention(nn.Module):
             # A dot product of D terms has a spread of sqrt(D); dividing keeps the softmax out of saturation.
             scores = (query / math.sqrt(self.head_width)) @ key.transpose(-1, -2)  # [B, H, T, T]
             if mask is not None:
-                scores = scores + mask.to(scores.dtype)  # before the softmax, on the keys: what is masked weighs exactly 0
+                scores = scores + mask.to(scores.dtype)  # on the keys, before the softmax: weight exactly 0
             probabilities = self.dropout(scores.softmax(dim=-1))
             context = probabilities.to(value.dtype) @ value  # [B, H, T, D]
         context = context.transpose(1, 2).flatten(2)  # [B, T, H, D] -> [B, T, E]

@@ -119,6 +119,22 @@ def difference_line(labels, frozen, finetuned):
     )
 
 
+def choices(results, kept):
+    """What was chosen on validation, a line per experiment; `kept` names the seed of each row."""
+    lines = []
+    for name in ("bag-of-words", "frozen"):
+        if name in results:
+            best = results[name][kept[name]]["tried"][0]
+            what = ", ".join(str(best[key]) for key in ("pooling", "head", "setting") if key in best)
+            lines.append(f"{name}: {what} (validation accuracy {best['accuracy']:.4f})")
+    for seed, result in results.get("finetuned", {}).items():
+        lines.append(
+            f"fine-tuned, seed {seed}: epoch {result['best_epoch']} "
+            f"(validation accuracy {result['validation_accuracy']:.4f})"
+        )
+    return "\n".join(lines)
+
+
 def markdown(title, facts, sections):
     """report.md: a list of facts, then (heading, preformatted text) sections."""
     lines = [f"# {title}", ""] + [f"- {fact}" for fact in facts]

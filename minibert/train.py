@@ -129,8 +129,8 @@ def train(model, examples, validation, settings, device, class_weights=None, che
                     recent.clear()
                     bar.set_postfix(loss=f"{mean_loss:.3f}", refresh=False)
                     if log:
-                        log({"epoch": progress.epoch + 1, "update": progress.update, "loss": round(mean_loss, 6),
-                             "learning_rate": peak_rates[0] * scale, "gradient_norm": round(norm.item(), 4)})  # fmt: skip
+                        log({"epoch": progress.epoch + 1, "update": progress.update, "loss": mean_loss,
+                             "learning_rate": peak_rates[0] * scale, "gradient_norm": norm.item()})  # fmt: skip
                     now = time.monotonic()
                     if checkpoint is not None and now - saved > CHECKPOINT_EVERY:
                         saved, progress.seconds = now, now - started

@@ -1,0 +1,242 @@
+"""The training loop: what it computes, what it survives, and what it refuses."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from minibert import train as train_module
+from minibert.batch import Examples, bucketed_batches, padding_fraction, sorted_batches
+from minibert.config import EncoderConfig
+from minibert.files import UserError
+from minibert.frozen import Features
+from minibert.head import Classifier
+from minibert.model import Dropout, Encoder, initialize
+from minibert.tokenizer import Sequence
+from minibert.train import Log, TrainSettings, predict, read_update, resolve_device, resolve_precision, softmax, train
+
+CPU = torch.device("cpu")
+TINY = EncoderConfig("distilbert", 50, 16, 2, 2, 24, 12, type_vocab_size=0)
+
+
+def tiny_classifier(seed=0):
+    torch.manual_seed(seed)
+    classifier = Classifier(Encoder(TINY), ["no", "yes"], "cls", "mlp")
+    initialize(classifier, 0.2)
+    return classifier
+
+
+def token_examples(count=37, seed=0):
+    """Texts of 3 to 12 tokens whose label is whether the second token is even."""
+    random = np.random.default_rng(seed)
+    sequences = [random.integers(5, 50, random.integers(3, 13)).astype(np.int32) for _ in range(count)]
+    return Examples([Sequence(ids, len(ids)) for ids in sequences], [int(ids[1] % 2) for ids in sequences])
+
+
+def cloud(count=200, seed=0):
+    """Two overlapping clouds of points in four dimensions."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, 2, count)
+    points = random.normal(size=(count, 4)) + labels[:, None]
+    return Features(torch.tensor(points, dtype=torch.float32), labels)
+
+
+def line():
+    torch.manual_seed(0)
+    return nn.Linear(4, 2)
+
+
+# Batches
+
+
+def test_every_text_is_in_exactly_one_batch_of_an_epoch():
+    lengths = np.random.default_rng(0).integers(3, 100, 2311)
+    batches = bucketed_batches(lengths, 16, seed=1, epoch=2)
+    assert sorted(i for batch in batches for i in batch) == list(range(2311))
+    assert len(batches) == math.ceil(2311 / 16)
+
+
+def test_epochs_and_seeds_differ_and_the_same_pair_repeats():
+    lengths = np.arange(100)
+    first = bucketed_batches(lengths, 8, 0, 0)
+    assert first == bucketed_batches(lengths, 8, 0, 0)
+    assert first != bucketed_batches(lengths, 8, 0, 1) and first != bucketed_batches(lengths, 8, 1, 0)
+
+
+def test_bucketing_pads_a_fraction_of_what_random_batches_pad():
+    lengths = np.random.default_rng(0).integers(10, 257, 4000)
+    order = np.random.default_rng(1).permutation(4000)
+    random_batches = [order[i : i + 16].tolist() for i in range(0, 4000, 16)]
+    assert padding_fraction(lengths, random_batches) > 0.4
+    assert padding_fraction(lengths, bucketed_batches(lengths, 16, 0, 0)) < 0.05
+
+
+def test_padding_fraction_by_hand():
+    assert padding_fraction([4, 2], [[0, 1]]) == 0.25  # 8 positions, 6 tokens
+
+
+def test_evaluation_starts_with_the_longest():
+    assert sorted_batches([3, 9, 5], 2) == [[1, 2], [0]]
+
+
+# What one update computes
+
+
+@pytest.mark.parametrize("micro_batch", [1, 3, 4, 16])
+def test_micro_batches_give_the_full_batch_update_short_last_window_included(micro_batch):
+    # 37 texts in windows of 16: 16, 16 and 5; parts of 3 and 4 leave short ends inside windows, too.
+    results = []
+    for size in (0, micro_batch):
+        classifier = tiny_classifier()
+        for module in classifier.modules():
+            if isinstance(module, Dropout) or hasattr(module, "p"):
+                module.p = 0.0
+        settings = TrainSettings(epochs=2, batch_size=16, micro_batch=size, lr=1e-2)
+        weights = [0.3, 2.0]
+        train(classifier.double(), token_examples(), token_examples(9), settings, CPU, weights, quiet=True)
+        results.append(torch.cat([p.detach().flatten() for p in classifier.parameters()]))
+    assert (results[0] - results[1]).abs().max() < 1e-6  # the loss itself is computed in fp32
+
+
+def test_class_weights_move_the_decision_towards_the_heavy_class():
+    settings = TrainSettings(epochs=20, lr=0.05)
+    shares = []
+    for weights in (None, [0.05, 1.0]):
+        model = line()
+        train(model, cloud(), cloud(seed=1), settings, CPU, weights, quiet=True)
+        shares.append(predict(model, cloud(seed=1), CPU).argmax(1).mean())
+    assert shares[1] > shares[0] + 0.1
+
+
+def test_the_kept_weights_are_those_of_the_best_epoch():
+    model, seen = line(), []
+    validation = cloud(40, seed=2)
+
+    def log(record):
+        if "validation_loss" in record:
+            seen.append((record["validation_accuracy"], predict(model, validation, CPU)))
+
+    progress = train(model, cloud(), validation, TrainSettings(epochs=8, lr=0.5), CPU, log=log, quiet=True)
+    accuracies = [accuracy for accuracy, _ in seen]
+    assert progress.best_accuracy == max(accuracies) and min(accuracies) < max(accuracies)
+    np.testing.assert_array_equal(predict(model, validation, CPU), seen[progress.best_epoch][1])
+
+
+def test_early_stopping_waits_for_patience_epochs_without_gain(monkeypatch):
+    accuracies = iter([0.5, 0.7, 0.6, 0.6, 0.6, 0.9])
+    monkeypatch.setattr(train_module.metrics, "accuracy", lambda labels, predictions: next(accuracies))
+    settings = TrainSettings(epochs=50, patience=3)
+    progress = train(line(), cloud(), cloud(30, seed=3), settings, CPU, quiet=True)
+    assert (progress.best_epoch, progress.best_accuracy) == (1, 0.7)
+    assert next(accuracies) == 0.9  # epochs 3, 4 and 5 brought nothing; the sixth never ran
+
+
+def test_predictions_come_back_in_the_order_of_the_texts():
+    classifier, examples = tiny_classifier().eval(), token_examples(21)
+    together = predict(classifier, examples, CPU, batch_size=4)
+    for i in (0, 7, 20):
+        alone = classifier(*examples.inputs([i])).detach().numpy()[0]
+        np.testing.assert_allclose(together[i], alone, atol=1e-5)
+
+
+# Precision
+
+
+def test_bf16_and_fp16_with_loss_scaling_learn_as_fp32_does():
+    losses = {}
+    for precision in ("fp32", "bf16", "fp16"):
+        losses[precision] = []
+        log = losses[precision].append
+        settings = TrainSettings(epochs=3, batch_size=8, lr=1e-3, precision=precision)
+        train(tiny_classifier(), token_examples(64), token_examples(20, 1), settings, CPU, log=log, quiet=True)
+    final = {name: records[-1]["validation_loss"] for name, records in losses.items()}
+    assert final["bf16"] != final["fp32"] and final["fp16"] != final["fp32"]  # the setting reached the forward pass
+    assert abs(final["bf16"] - final["fp32"]) < 0.05 and abs(final["fp16"] - final["fp32"]) < 0.05
+
+
+def test_auto_precision_on_a_cpu_is_bf16_only_with_bf16_instructions(monkeypatch):
+    for supported, expected in ((True, "bf16"), (False, "fp32")):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda s=supported: s, raising=False)
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda s=supported: s, raising=False)
+        assert resolve_precision("auto", CPU)[0] == expected
+    assert resolve_precision("fp16", CPU)[0] == "fp16"
+
+
+def test_asking_for_cuda_where_there_is_none_is_one_clear_line(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match="--device cpu"):
+        resolve_device("cuda")
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(bad):
+    examples = cloud()
+    examples.vectors[123] = bad
+    update = next(i for i, batch in enumerate(bucketed_batches(examples.lengths, 16, 0, 0), 1) if 123 in batch)
+    with pytest.raises(UserError, match=f"epoch 1, update {update};"):
+        train(line(), examples, cloud(), TrainSettings(epochs=1), CPU, quiet=True)
+
+
+def test_softmax_survives_large_logits():
+    np.testing.assert_allclose(softmax(np.array([[1000.0, 1000.0], [-2000.0, 0.0]])), [[0.5, 0.5], [0.0, 1.0]])
+
+
+# Checkpoint and resume
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("kill_at", [20, 25, 30, 45])  # within the first epoch, at its end, in the second, the last
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_a_killed_run_resumes_to_bit_identical_weights(tmp_path, monkeypatch, kill_at, precision):
+    monkeypatch.setattr(train_module, "CHECKPOINT_EVERY", 0)
+    settings = TrainSettings(epochs=2, batch_size=8, micro_batch=5, lr=1e-3, precision=precision, seed=3)
+    data = token_examples(200), token_examples(40, 1)
+    unbroken = tiny_classifier()
+    expected = train(unbroken, *data, settings, CPU, checkpoint=tmp_path / "a.safetensors", quiet=True)
+
+    def kill(record):
+        if record["update"] >= kill_at:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(tiny_classifier(), *data, settings, CPU, checkpoint=tmp_path / "b.safetensors", log=kill, quiet=True)
+    assert 0 < read_update(tmp_path / "b.safetensors") < 50
+    torch.rand(7)  # whatever else drew random numbers meanwhile
+    resumed = tiny_classifier(seed=9)  # its own first weights must not matter
+    progress = train(
+        resumed, *data, settings, CPU, checkpoint=tmp_path / "b.safetensors", resume=True, quiet=True
+    )
+    assert progress.best_epoch == expected.best_epoch and progress.best_loss == expected.best_loss
+    for (name, mine), theirs in zip(resumed.named_parameters(), unbroken.parameters(), strict=True):
+        assert torch.equal(mine, theirs), name
+
+
+def test_a_checkpoint_of_another_run_is_refused_and_names_the_setting(tmp_path):
+    path = tmp_path / "c.safetensors"
+    train(line(), cloud(), cloud(), TrainSettings(epochs=1, lr=1e-3), CPU, checkpoint=path, quiet=True)
+    with pytest.raises(UserError, match="lr = 0.001, not 0.002"):
+        train(line(), cloud(), cloud(), TrainSettings(epochs=1, lr=2e-3), CPU, checkpoint=path, resume=True, quiet=True)
+    with pytest.raises(UserError, match="number of training texts = 200, not 100"):
+        train(line(), cloud(100), cloud(), TrainSettings(epochs=1, lr=1e-3), CPU, checkpoint=path, resume=True)
+
+
+def test_a_log_drops_half_a_line_and_what_will_be_written_again(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"update": 10}\n{"update": 20}\n{"upda')
+    log = Log(path, keep=lambda record: record["update"] <= 10)
+    log({"update": 11})
+    assert [json.loads(text) for text in path.read_text().splitlines()] == [{"update": 10}, {"update": 11}]
+
+
+@pytest.mark.gpu
+def test_training_on_a_gpu_in_bf16_learns():
+    device = torch.device("cuda")
+    settings = TrainSettings(epochs=20, batch_size=16, lr=3e-3, precision="bf16")
+    progress = train(tiny_classifier(), token_examples(300), token_examples(60), settings, device, quiet=True)
+    assert progress.best_accuracy > 0.6

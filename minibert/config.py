@@ -40,6 +40,18 @@ OPTIONAL = {
     "pad_token_id": 0,
 }
 
+#   ours, smallest, largest
+LIMITS = (
+    ("vocab_size", 1, float("inf")),
+    ("hidden_size", 1, float("inf")),
+    ("num_attention_heads", 1, float("inf")),
+    ("intermediate_size", 1, float("inf")),
+    ("max_position_embeddings", 1, float("inf")),
+    ("hidden_dropout_prob", 0, 0.999),
+    ("attention_probs_dropout_prob", 0, 0.999),
+    ("classifier_dropout", 0, 0.999),
+)
+
 # Settings that would change the arithmetic, and the only value under which ours is right.
 REQUIRED_VALUES = {
     "position_embedding_type": "absolute",
@@ -102,6 +114,12 @@ class EncoderConfig:
             raise UserError(f"{source}: missing {', '.join(missing)}")
         for field in fields(cls)[1:]:
             _check_type(found[field.name], field.type, f"{source}: {family[field.name] or field.name}")
+        for ours, low, high in LIMITS:
+            if not low <= found[ours] <= high:
+                bounds = f"at least {low}" if high == float("inf") else f"from {low} to {high}"
+                raise UserError(f"{source}: {family[ours] or ours} is {found[ours]}; expected {bounds}")
+        if found["pad_token_id"] >= found["vocab_size"]:
+            raise UserError(f"{source}: pad_token_id is {found['pad_token_id']}, but vocab_size {found['vocab_size']}")
         for name, only in REQUIRED_VALUES.items():
             if values.get(name, only) != only:
                 raise UserError(f"{source}: {name} is {values[name]!r}; only {only!r} is supported")

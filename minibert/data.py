@@ -11,6 +11,8 @@ import hashlib
 import http.client
 import io
 import json
+import re
+import ssl
 import sys
 import tarfile
 import urllib.error
@@ -27,6 +29,7 @@ from .files import UserError, atomic_path, cache_folder, read_text
 TASKS = ("imdb", "sms-spam", "mrpc")
 FILE_TYPES = (".csv", ".tsv", ".jsonl")
 HELD_OUT = 0.2  # the share of train that becomes validation, and of a data set without official split, test
+SURROGATES = re.compile("[\ud800-\udfff]")  # half a character, which JSON can spell and UTF-8 cannot
 UNLABELLED = "unsup"  # aclImdb's folder of reviews without labels
 
 
@@ -174,11 +177,14 @@ def read_imdb(paths):
             for member in tqdm(archive, desc="reading reviews", unit=" files", leave=False, disable=None):
                 folders = member.name.split("/")
                 if len(folders) == 4 and folders[1] in rows and folders[2] in ("neg", "pos") and member.isfile():
-                    text = archive.extractfile(member).read().decode("utf-8")
+                    try:
+                        text = archive.extractfile(member).read().decode("utf-8")
+                    except UnicodeDecodeError:
+                        raise UserError(f"{path}: {member.name} is not UTF-8") from None
                     rows[folders[1]].append(("/".join(folders[1:]), text, None, folders[2]))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (tarfile.TarError, OSError, EOFError, UnicodeDecodeError) as error:
+    except (tarfile.TarError, OSError, EOFError) as error:
         raise UserError(f"{path}: not a whole aclImdb archive ({error})") from None
     for name, part in rows.items():
         if not part:
@@ -208,8 +214,8 @@ def read_mrpc(paths):
         rows = parts[part] = []
         for number, line in list(numbered_lines(path))[1:]:  # the first line names the columns
             fields = line.split("\t")
-            if len(fields) != 5 or fields[0] not in ("0", "1"):
-                raise UserError(f"{path}, line {number}: expected 5 columns, the first of them 0 or 1")
+            if len(fields) != 5 or fields[0] not in ("0", "1") or not (fields[3].strip() and fields[4].strip()):
+                raise UserError(f"{path}, line {number}: expected 5 columns, the first 0 or 1, the last two texts")
             label = "paraphrase" if fields[0] == "1" else "different"
             rows.append((f"{fields[1]}-{fields[2]}", fields[3], fields[4], label))
     return parts, "official train and test"
@@ -228,7 +234,13 @@ def read_folder(folder, columns):
         if len(found) > 1:
             raise UserError(f"{folder}: {found[0].name} and {found[1].name}: which one?")
         if found:
-            parts[name] = read_table(found[0], columns)
+            rows = parts[name] = read_table(found[0], columns)
+            labels = {row[3] for row in parts.get("train", rows)}
+            unseen = next((row for row in rows if row[3] not in labels), None)
+            if unseen:
+                raise UserError(f"{found[0]}, {unseen[0]}: label {unseen[3]!r} does not occur in the training set")
+            if (rows[0][2] is None) != (parts.get("train", rows)[0][2] is None):
+                raise UserError(f"{found[0]}: {columns.pair} is here or in the training set, but not in both")
     if "train" not in parts:
         raise UserError(f"{folder}: holds neither train/LABEL/*.txt nor train.csv, train.tsv or train.jsonl")
     return parts, f"the folder's own {', '.join(parts)}"
@@ -243,7 +255,10 @@ def read_label_folders(folder):
         rows = parts[part] = []
         for path in tqdm(sorted((folder / part).glob("*/*.txt")), desc=f"reading {part}", leave=False, disable=None):
             if path.parent.name != UNLABELLED:
-                rows.append((str(path.relative_to(folder)), read_text(path), None, path.parent.name))
+                text = read_text(path)
+                if not text.strip():
+                    raise UserError(f"{path}: is empty")
+                rows.append((str(path.relative_to(folder)), text, None, path.parent.name))
         if not rows:
             raise UserError(f"{folder / part}: no LABEL/*.txt files in it")
     return parts
@@ -258,14 +273,18 @@ def read_table(path, columns):
     if not text.strip():
         raise UserError(f"{path}: is empty")
     reader = read_jsonl if path.suffix == ".jsonl" else read_delimited
+    wanted = {columns.text: "--text-column", columns.pair: "--pair-column", columns.label: "--label-column"}
     rows = []
     for number, values in reader(path, text):
         where = f"{path}, line {number}"
-        for name in (columns.text, columns.label):
+        for name, flag in wanted.items():
+            if name not in values and name == Columns.pair:
+                continue  # nobody asked for a second text
             if name not in values:
-                flag = "--text-column" if name == columns.text else "--label-column"
                 found = ", ".join(map(repr, values))
                 raise UserError(f"{where}: no column {name!r}, but {found}; name the right one with {flag}")
+            if not isinstance(values[name], str) or SURROGATES.search(values[name]):
+                raise UserError(f"{where}: {name} is not text")
             if not values[name].strip():
                 raise UserError(f"{where}: {name} is empty")
         rows.append((f"line {number}", values[columns.text], values.get(columns.pair), values[columns.label].strip()))
@@ -291,6 +310,9 @@ def read_delimited(path, text):
                 continue
             if header is None:
                 header = [name.strip() for name in fields]
+                twice = next((name for name in header if header.count(name) > 1), None)
+                if twice is not None:
+                    raise UserError(f"{path}, line {number}: two columns are called {twice!r}")
             elif len(fields) != len(header):
                 raise UserError(f"{path}, line {number}: {len(fields)} columns, but the first line names {len(header)}")
             else:
@@ -301,16 +323,23 @@ def read_delimited(path, text):
 
 def read_jsonl(path, text):
     """(line number, {key: text}) of a .jsonl text: an object a line, whose label may be a number."""
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):  # not splitlines: a text may hold U+2028 and its like
         if not line.strip():
             continue
         try:
             values = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise UserError(f"{path}, line {number}: not JSON ({error.msg})") from None
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{path}, line {number}: not JSON ({getattr(error, 'msg', error)})") from None
         if not isinstance(values, dict):
             raise UserError(f"{path}, line {number}: not an object {{...}}")
-        yield number, {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
+        yield number, {key: _as_text(value) for key, value in values.items()}
+
+
+def _as_text(value):
+    """A number is the text that it is written as; null is no text; the rest (lists, objects) stays what it is."""
+    if value is None:
+        return ""
+    return json.dumps(value) if isinstance(value, (int, float)) else value
 
 
 def numbered_lines(path):
@@ -326,7 +355,7 @@ def numbered_lines(path):
 def label_names(rows):
     """The labels in order: by value if all are whole numbers, else by name."""
     names = {row[3] for row in rows}
-    numeric = all(name.lstrip("-").isdecimal() for name in names)
+    numeric = all(re.fullmatch(r"-?\d{1,18}", name) for name in names)
     return sorted(names, key=int) if numeric else sorted(names)
 
 
@@ -357,15 +386,18 @@ def hashed_order(dataset, purpose):
 
 
 def split(dataset, purpose):
-    """(rest, held out): HELD_OUT of each class, whole groups of identical texts at a time, original order kept."""
-    held_out = set()
-    for of_class in hashed_order(dataset, purpose):
-        wanted, last_key = round(HELD_OUT * len(of_class)), None
-        for taken, (key, i) in enumerate(of_class):
-            if taken >= wanted and key != last_key:
+    """(rest, held out): HELD_OUT of each class, whole groups of identical texts at a time, original order kept.
+
+    A text with two labels goes where its first class sends it. No class is held out whole.
+    """
+    order, held_out = hashed_order(dataset, purpose), set()  # of hashes
+    for of_class in order:
+        wanted = round(HELD_OUT * len(of_class))
+        for taken, (key, _) in enumerate(of_class):
+            if key not in held_out and (taken >= wanted or key == of_class[-1][0]):
                 break
-            held_out.add(i)
-            last_key = key
+            held_out.add(key)
+    held_out = {i for of_class in order for key, i in of_class if key in held_out}
     rest = [i for i in range(len(dataset)) if i not in held_out]
     return dataset.select(rest), dataset.select(sorted(held_out))
 
@@ -399,7 +431,7 @@ def fetch(source, task):
                 with zipfile.ZipFile(io.BytesIO(content)) as archive:
                     content = archive.read(source.member)  # one named member, never a path from the archive
                 temporary.write_bytes(content)
-        except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
+        except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError) as error:
             reason = getattr(error, "reason", error)
             raise UserError(f"{task} could not be fetched from {source.url} ({reason}); {instead}") from error
         except (zipfile.BadZipFile, KeyError) as error:

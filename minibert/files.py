@@ -14,7 +14,10 @@ from pathlib import Path
 
 
 class UserError(ValueError):
-    """A problem its reader can put right: the message names the file, the line or field, and what to do."""
+    """A problem its reader can put right: one line that names the file, the line or field, and what to do."""
+
+    def __init__(self, message):
+        super().__init__(" ".join(message.split()))
 
 
 @contextlib.contextmanager
@@ -102,8 +105,7 @@ def run_command(main):
     try:
         sys.exit(main())
     except UserError as error:
-        message = " ".join(str(error).split())
-        print(f"error: {message}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)

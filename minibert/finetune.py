@@ -6,6 +6,7 @@ result is kept under OUTPUT/work as soon as it is there, so --resume repeats not
 
 import argparse
 import csv
+import hashlib
 import io
 import json
 import shlex
@@ -38,6 +39,8 @@ from .train import (
     train,
 )
 
+MAX_SEED = 2**32 - 1
+
 # What may differ between a run and its --resume: nothing that decides a number.
 FREE_ON_RESUME = ("output", "resume", "quiet", "dry_run")
 
@@ -57,6 +60,11 @@ def main(argv=None):
     checkpoint = find_checkpoint(options.model)
     tokenizer = load_tokenizer(checkpoint)
     config = read_config(checkpoint)
+    if tokenizer.backend.get_vocab_size() > config.vocab_size:
+        raise UserError(
+            f"{checkpoint}: the tokenizer knows {tokenizer.backend.get_vocab_size()} tokens, the model only "
+            f"{config.vocab_size}; they do not belong together"
+        )
     if options.max_length > config.max_position_embeddings:
         raise UserError(f"--max-length {options.max_length}: the model has {config.max_position_embeddings} positions")
     facts = [
@@ -83,6 +91,8 @@ def main(argv=None):
     say(facts[-1])
 
     pooling, head = resolve_head(config.model_type, options.pooling, options.head)
+    if options.mode in ("both", "frozen"):
+        frozen_poolings(options, load_encoder(checkpoint))  # a bad checkpoint is refused before anything is written
     if options.mode in ("both", "finetune"):
         classifier = new_classifier(checkpoint, names, pooling, head, options.seeds[0])
         say(*account_lines(classifier))
@@ -118,6 +128,8 @@ class Job:
         self.tokenizer, self.checkpoint, self.device, self.precision = tokenizer, checkpoint, device, precision
         self.say = say
         self.names = task.train.label_names
+        parts = [(part.texts, part.pairs, part.labels) for part in (task.train, task.validation, task.test)]
+        self.data = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
         balanced = options.class_weights == "balanced"
         self.class_weights = class_weights(task.train.labels, len(self.names)) if balanced else None
         self.work = folder / "work"
@@ -126,8 +138,11 @@ class Job:
         """`compute()`, or what it returned before. The result is a dict of JSON values."""
         path = self.work / f"{key}.json"
         if path.is_file():
-            return read_json(path)
-        result = compute()
+            result = read_json(path)
+            if result.get("data", self.data) != self.data:
+                raise UserError(f"{path}: {self.task.name}'s texts have changed since; start another run with --output")
+            return result
+        result = compute() | {"data": self.data}
         write_json(path, result)
         return result
 
@@ -166,22 +181,28 @@ def bag_of_words_row(job):
     )
 
 
+def frozen_poolings(options, encoder):
+    """Which poolings to try on the frozen encoder: the one asked for, or all it has. Raises UserError."""
+    if options.pooling:
+        poolings = [options.pooling]
+    elif options.head == "native":
+        poolings = [NATIVE[encoder.config.model_type][0]]
+    else:
+        poolings = [pooling for pooling in POOLINGS if pooling != "pooler" or encoder.pooler is not None]
+    if "pooler" in poolings and encoder.pooler is None:
+        raise UserError(f"{options.model} has no pooler to freeze; use --pooling cls or mean")
+    return poolings
+
+
 def frozen_row(job, seed):
     """Encode each text once, fit heads on train, choose on validation, score on test."""
     job.say("", f"frozen encoder, seed {seed}")
     started = time.monotonic()
     options = job.options
     encoder = load_encoder(job.checkpoint)
-    native_pooling, native_head = NATIVE[encoder.config.model_type]
-    if options.pooling:
-        poolings = [options.pooling]
-    elif options.head == "native":
-        poolings = [native_pooling]
-    else:
-        poolings = [pooling for pooling in POOLINGS if pooling != "pooler" or encoder.pooler is not None]
+    poolings = frozen_poolings(options, encoder)
+    native_head = NATIVE[encoder.config.model_type][1]
     heads = {None: ("linear", "mlp"), "native": (native_head,)}.get(options.head, (options.head,))
-    if "pooler" in poolings and encoder.pooler is None:
-        raise UserError(f"{options.model} has no pooler to freeze; use --pooling cls or mean")
     features, encoded = {}, 0
     for part, examples in job.examples.items():
         features[part], count = encode(
@@ -355,7 +376,8 @@ def number(kind, low, high=float("inf"), low_open=False):
             what = "a whole number" if kind is int else "a number"
             raise argparse.ArgumentTypeError(f"{text!r} is not {what}") from None
         if not (low < value if low_open else low <= value) or not value <= high:
-            bounds = f"{'more than' if low_open else 'at least'} {low}" + (f", at most {high}" if high < 1e9 else "")
+            bounds = f"{'more than' if low_open else 'at least'} {low}"
+            bounds += f", at most {high}" if high < float("inf") else ""
             raise argparse.ArgumentTypeError(f"{text} is out of range ({bounds})")
         return value
 
@@ -367,7 +389,7 @@ def seed_list(text):
         seeds = [int(part) for part in text.split(",")]
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of whole numbers such as 1,2,3") from None
-    if len(set(seeds)) != len(seeds) or min(seeds) < 0:
+    if len(set(seeds)) != len(seeds) or min(seeds) < 0 or max(seeds) > MAX_SEED:
         raise argparse.ArgumentTypeError(f"{text!r}: seeds are different numbers, 0 or more")
     return seeds
 
@@ -400,7 +422,7 @@ def parse(argv):
     add("--warmup", type=number(float, 0, 1), default=0.1, help="share of the updates in which the rate rises")
     add("--patience", type=number(int, 0), default=0, help="stop after so many epochs without gain, 0 for never")
     add("--class-weights", choices=("none", "balanced"), default="none", help="balanced: rare classes weigh more")
-    add("--seed", type=number(int, 0), default=0, help="of heads, dropout and the order of texts")
+    add("--seed", type=number(int, 0, MAX_SEED), default=0, help="of heads, dropout and the order of texts")
     add("--seeds", type=seed_list, metavar="A,B,C", help="run once for each and report mean and spread")
     model = parser.add_argument_group("text and head")
     add = model.add_argument

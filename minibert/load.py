@@ -229,7 +229,7 @@ def find_checkpoint(model):
     try:
         return Path(huggingface_hub.snapshot_download(str(model), allow_patterns=list(HUB_FILES)))
     except Exception as error:  # the library's failures (no network, no such id, a cut transfer) share no base
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
         raise UserError(
             f"model {model!r} could not be had from the Hub ({reason}); "
             "check the id and the network, or give --model a folder that holds it"

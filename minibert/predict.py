@@ -76,10 +76,10 @@ def main(argv=None):
         raise UserError("texts and --file: give one or the other")
     classifier = load_classifier(options.run, device=options.device, precision=options.precision)
     if options.file:
-        texts = read_text(options.file).splitlines()
+        texts = read_text(options.file).split("\n")
     else:
-        texts = options.texts or [line.rstrip("\n") for line in sys.stdin]
-    texts = [text for text in texts if text.strip()]
+        texts = options.texts or [line for line in sys.stdin]
+    texts = [text.rstrip("\r\n") for text in texts if text.strip()]
     if not texts:
         raise UserError(f"{options.file or 'standard input'}: no text to classify")
     firsts, pairs = texts, None

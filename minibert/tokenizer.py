@@ -126,7 +126,8 @@ def load_tokenizer(model):
         except Exception as error:  # the library raises bare Exception
             raise UserError(f"{folder / 'tokenizer.json'}: not a tokenizer ({error})") from None
     elif (folder / "vocab.txt").is_file():
-        backend = from_vocabulary(read_text(folder / "vocab.txt").splitlines(), config)
+        lines = [line.rstrip("\r") for line in read_text(folder / "vocab.txt").rstrip("\n").split("\n")]
+        backend = from_vocabulary(lines, config)
     else:
         raise UserError(f"{folder}: no tokenizer.json and no vocab.txt")
     max_length = config.get("model_max_length", 512)

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from . import metrics
 from .batch import bucketed_batches, sorted_batches
-from .files import UserError
+from .files import UserError, write_text
 from .load import read_safetensors, write_safetensors
 from .optim import AdamW, clip_gradients, linear_warmup, parameter_groups
 
@@ -298,7 +298,7 @@ def read_update(path):
     """The number of updates behind a checkpoint; 0 when there is none."""
     if not Path(path).is_file():
         return 0
-    return json.loads(read_safetensors(path)[1]["state"])["progress"]["update"]
+    return json.loads(read_safetensors(path)[1].get("state", "{}")).get("progress", {}).get("update", 0)
 
 
 class Log:
@@ -313,11 +313,13 @@ class Log:
                     if keep(json.loads(line)):
                         kept.append(line + "\n")
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(kept), encoding="utf-8")
+        write_text(path, "".join(kept))
 
     def __call__(self, record):
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot be written ({error.strerror or error})") from error

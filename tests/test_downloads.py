@@ -1,0 +1,366 @@
+"""Downloads, against small servers on this machine: nothing here needs the internet.
+
+First the data sets' own files (minibert.data.fetch), then models and tokenizers from something that answers like
+the Hub as far as huggingface_hub can tell.
+"""
+
+import contextlib
+import hashlib
+import http.server
+import io
+import json
+import re
+import threading
+import urllib.parse
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+
+from minibert import EncoderConfig, load_encoder, load_tokenizer, save_encoder
+from minibert.data import SOURCES, TASKS, Source, fetch, load_task
+from minibert.files import UserError, cache_folder
+from minibert.model import Encoder, initialize
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+MESSAGES = "".join(f"ham\tsee you at {i}\n" for i in range(15)) + "".join(f"spam\tWIN {i}\n" for i in range(5))
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Hands each request to the server's `answer(path) -> (status, headers, body)` and notes it down."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        self.server.requests.append((self.command, urllib.parse.unquote(self.path)))
+        status, headers, body = self.server.answer(urllib.parse.unquote(urllib.parse.urlsplit(self.path).path))
+        self.send_response(status)
+        length = {} if "Transfer-Encoding" in headers else {"Content-Length": str(len(body))}
+        for name, value in {**length, **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+        self.close_connection = True
+
+    do_HEAD = do_GET
+
+    def log_message(self, *arguments):
+        pass
+
+
+@contextlib.contextmanager
+def serving(answer):
+    """A server on a free port of this machine: `url`, and the `requests` it got so far."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.answer, server.requests = answer, []
+    server.url = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def unused_url():
+    """The address of a server that has just gone: connections are refused."""
+    with serving(lambda path: (404, {}, b"")) as server:
+        return server.url
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(cache, tmp_path, monkeypatch):
+    """No proxy between us and our own servers; the cache where `files_in(tmp_path)` sees what is beside it, too."""
+    monkeypatch.setenv("MINIBERT_CACHE", str(tmp_path / "cache"))
+    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+# The data sets' files
+
+
+def source_at(url, content, member="", algorithm="sha256"):
+    checksum = f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}"
+    return Source(f"{url}/messages", "SMSSpamCollection", checksum, member)
+
+
+def files_in(folder):
+    return sorted(path.name for path in Path(folder).rglob("*") if not path.is_dir())
+
+
+def refused(source, task="sms-spam"):
+    """The message of a fetch that fails, after checking that it is one line, helps, and left nothing behind."""
+    with pytest.raises(UserError) as caught:
+        fetch(source, task)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert source.url in message
+    assert "--data" in message
+    assert files_in(cache_folder()) == []
+    return message
+
+
+@pytest.mark.parametrize("algorithm", ["md5", "sha256"])
+def test_a_file_is_fetched_once_and_then_taken_from_the_cache(algorithm):
+    with serving(lambda path: (200, {}, MESSAGES.encode())) as server:
+        source = source_at(server.url, MESSAGES.encode(), algorithm=algorithm)
+        first, second = fetch(source, "sms-spam"), fetch(source, "sms-spam")
+    assert first == second == cache_folder() / "SMSSpamCollection"
+    assert first.read_bytes() == MESSAGES.encode()
+    assert server.requests == [("GET", "/messages")]
+    assert files_in(cache_folder()) == ["SMSSpamCollection"]
+
+
+def test_a_task_fetches_what_it_needs(monkeypatch):
+    with serving(lambda path: (200, {}, MESSAGES.encode())) as server:
+        monkeypatch.setitem(SOURCES, "sms-spam", (source_at(server.url, MESSAGES.encode()),))
+        task = load_task("sms-spam")
+        assert load_task("sms-spam") == task
+    assert len(task.train) + len(task.validation) + len(task.test) == 20
+    assert len(server.requests) == 1
+
+
+def test_a_transfer_of_unknown_length_is_fine_when_the_checksum_is():
+    with serving(lambda path: (200, {"Transfer-Encoding": "chunked"}, b"5\r\nham\tx\r\n0\r\n\r\n")) as server:
+        assert fetch(source_at(server.url, b"ham\tx"), "sms-spam").read_bytes() == b"ham\tx"
+
+
+def zipped(members):
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, text in members.items():
+            archive.writestr(name, text)
+    return content.getvalue()
+
+
+def test_of_a_zip_archive_only_the_named_member_is_kept(tmp_path):
+    archive = zipped({"readme": "about", "SMSSpamCollection": MESSAGES, "../../evil": "evil"})
+    with serving(lambda path: (200, {}, archive)) as server:
+        path = fetch(source_at(server.url, MESSAGES.encode(), member="SMSSpamCollection"), "sms-spam")
+    assert path.read_text() == MESSAGES
+    assert files_in(tmp_path) == ["SMSSpamCollection"]
+
+
+def test_a_zip_archive_without_the_member_is_refused():
+    with serving(lambda path: (200, {}, zipped({"readme": "about"}))) as server:
+        assert "SMSSpamCollection" in refused(source_at(server.url, b"", member="SMSSpamCollection"))
+
+
+def test_something_else_than_a_zip_archive_is_refused():
+    with serving(lambda path: (200, {}, b"<html>please log in</html>")) as server:
+        assert "zip" in refused(source_at(server.url, b"", member="SMSSpamCollection"))
+
+
+def test_a_damaged_member_of_a_zip_archive_is_refused():
+    archive = bytearray(zipped({"SMSSpamCollection": MESSAGES}))
+    archive[archive.index(b"see you at 7")] ^= 1
+    with serving(lambda path: (200, {}, bytes(archive))) as server:
+        assert "CRC" in refused(source_at(server.url, MESSAGES.encode(), member="SMSSpamCollection"))
+
+
+def test_another_file_than_expected_is_refused():
+    with serving(lambda path: (200, {}, b"something else")) as server:
+        message = refused(source_at(server.url, MESSAGES.encode()))
+    assert hashlib.sha256(b"something else").hexdigest() in message
+    assert hashlib.sha256(MESSAGES.encode()).hexdigest() in message
+
+
+def test_a_transfer_cut_short_is_refused_and_the_next_try_works():
+    whole = MESSAGES.encode()
+    with serving(lambda path: (200, {"Content-Length": str(len(whole))}, whole[:100])) as server:
+        source = source_at(server.url, whole)
+        message = refused(source)
+        assert "100" in message and str(len(whole)) in message
+        server.answer = lambda path: (200, {}, whole)
+        assert fetch(source, "sms-spam").read_bytes() == whole
+
+
+def test_a_chunked_transfer_cut_short_is_refused():
+    with serving(lambda path: (200, {"Transfer-Encoding": "chunked"}, b"ff\r\nham\tx")) as server:
+        refused(source_at(server.url, b"ham\tx"))
+
+
+def test_a_missing_file_on_the_server_is_refused():
+    with serving(lambda path: (404, {}, b"")) as server:
+        assert "Not Found" in refused(source_at(server.url, b""))
+
+
+def test_a_refused_connection_is_one_clear_line():
+    assert "refused" in refused(source_at(unused_url(), b""))
+
+
+def test_an_answer_that_is_not_http_is_one_clear_line(monkeypatch):
+    monkeypatch.setattr(Handler, "do_GET", lambda self: self.wfile.write(b"SSH-2.0-something\r\n"))
+    with serving(lambda path: (200, {}, b"")) as server:
+        assert "SSH-2.0-something" in refused(source_at(server.url, b""))
+
+
+def test_the_message_names_the_other_tasks():
+    message = refused(source_at(unused_url(), b""), "mrpc")
+    assert message.startswith("mrpc ")
+    assert [task for task in TASKS if task in message.split("--data")[1]] == [task for task in TASKS if task != "mrpc"]
+
+
+def test_every_source_states_a_checksum_and_an_encrypted_address():
+    for sources in SOURCES.values():
+        for source in sources:
+            assert source.url.startswith("https://")
+            algorithm, digest = source.checksum.split(":")
+            assert len(bytes.fromhex(digest)) == hashlib.new(algorithm).digest_size
+
+
+# Models and tokenizers from the Hub
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A tiny BERT in Hugging Face layout, with a pickle beside it that nobody may open."""
+    folder = tmp_path_factory.mktemp("published")
+    config = EncoderConfig.from_dict({
+        "model_type": "bert", "vocab_size": 32, "hidden_size": 12, "num_hidden_layers": 2, "num_attention_heads": 3,
+        "intermediate_size": 20, "max_position_embeddings": 16,
+    })  # fmt: skip
+    torch.manual_seed(0)
+    encoder = Encoder(config)
+    initialize(encoder, 0.5)
+    save_encoder(encoder, folder)
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "fine", "film", "dull", "##er"]
+    (folder / "vocab.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
+    (folder / "tokenizer_config.json").write_text('{"do_lower_case": true, "model_max_length": 16}', encoding="utf-8")
+    (folder / "pytorch_model.bin").write_bytes(b"a pickle")
+    (folder / "README.md").write_text("about", encoding="utf-8")
+    return folder
+
+
+def hub_of(repositories):
+    """An `answer` for `serving`: {id: {file name: bytes}} as the Hub serves it.
+
+    Of its interface, what a snapshot takes: which commit `main` is, that commit's files, and the files.
+    """
+
+    def answer(path):
+        asked = re.fullmatch(r"/api/models/([\w.-]+/[\w.-]+)/(revision|tree)/[^/]+", path)
+        file = re.fullmatch(r"/([\w.-]+/[\w.-]+)/resolve/[^/]+/(.+)", path)
+        name = (asked or file)[1] if asked or file else None
+        if name not in repositories:
+            headers = {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"}
+            return 404, headers, b'{"error": "Repository not found"}'
+        files = repositories[name]
+        ids = {file_name: hashlib.sha1(content).hexdigest() for file_name, content in files.items()}
+        if asked and asked[2] == "revision":
+            siblings = [{"rfilename": file_name} for file_name in files]
+            return as_json({"id": name, "modelId": name, "sha": COMMIT, "siblings": siblings})
+        if asked:
+            return as_json([
+                {"type": "file", "path": file_name, "size": len(content), "oid": ids[file_name]}
+                for file_name, content in files.items()
+            ])  # fmt: skip
+        if file[2] not in files:
+            return 404, {"X-Error-Code": "EntryNotFound"}, b""
+        return 200, {"ETag": f'"{ids[file[2]]}"', "X-Repo-Commit": COMMIT}, files[file[2]]
+
+    def as_json(value):
+        return 200, {"Content-Type": "application/json"}, json.dumps(value).encode()
+
+    return answer
+
+
+@pytest.fixture
+def point_hub_at(tmp_path, monkeypatch):
+    """Make huggingface_hub take its address, an empty cache and a short patience from us."""
+    constants = pytest.importorskip("huggingface_hub.constants")
+    import huggingface_hub
+
+    def point(url):
+        monkeypatch.setattr(constants, "ENDPOINT", url)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        for name in ("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT"):
+            monkeypatch.setattr(constants, name, 2)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True, raising=False)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
+
+    getattr(huggingface_hub, "close_session", lambda: None)()  # one made before may remember a proxy
+    yield point
+    getattr(huggingface_hub, "close_session", lambda: None)()
+
+
+def published(folder, *left_out):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name not in left_out}
+
+
+def had_nothing(model):
+    """The message when a model cannot be had, after checking that it is one line that says what to do."""
+    with pytest.raises(UserError) as caught:
+        load_encoder(model)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert model in message
+    assert "--model" in message
+    return message
+
+
+def test_a_model_is_fetched_from_the_hub_whole_and_once(checkpoint, point_hub_at):
+    with serving(hub_of({"owner/tiny": published(checkpoint)})) as server:
+        point_hub_at(server.url)
+        encoder, tokenizer = load_encoder("owner/tiny"), load_tokenizer("owner/tiny")
+        fetched = [path for command, path in server.requests if command == "GET" and "/resolve/" in path]
+    local = load_encoder(checkpoint)
+    for (name, mine), (_, theirs) in zip(encoder.named_parameters(), local.named_parameters(), strict=True):
+        assert torch.equal(mine, theirs), name
+    assert tokenizer(["A fine film", "duller"]).input_ids.tolist() == [[2, 5, 6, 7, 3], [2, 8, 9, 3, 0]]
+    names = sorted(path.rsplit("/", 1)[1] for path in fetched)
+    assert names == ["config.json", "model.safetensors", "tokenizer_config.json", "vocab.txt"]
+
+
+def test_pickled_weights_are_not_even_asked_for(checkpoint, point_hub_at):
+    with serving(hub_of({"owner/pickled": published(checkpoint, "model.safetensors")})) as server:
+        point_hub_at(server.url)
+        with pytest.raises(UserError) as caught:
+            load_encoder("owner/pickled")
+        assert not [path for _, path in server.requests if "pytorch_model" in path]
+    assert "\n" not in str(caught.value)
+    assert "no model.safetensors" in str(caught.value)
+    assert "never read" in str(caught.value)
+
+
+def test_a_model_that_was_fetched_needs_no_network_any_more(checkpoint, point_hub_at):
+    with serving(hub_of({"owner/tiny": published(checkpoint)})) as server:
+        point_hub_at(server.url)
+        first = load_encoder("owner/tiny")
+    second = load_encoder("owner/tiny")  # the server is gone
+    assert torch.equal(first.embeddings.word.weight, second.embeddings.word.weight)
+
+
+def test_an_unknown_id_is_one_clear_line(checkpoint, point_hub_at):
+    with serving(hub_of({"owner/tiny": published(checkpoint)})) as server:
+        point_hub_at(server.url)
+        message = had_nothing("owner/tinny")
+    assert "404" in message and "check the id" in message
+
+
+def test_a_hub_out_of_reach_is_one_clear_line(point_hub_at):
+    point_hub_at(unused_url())
+    assert "refused" in had_nothing("owner/tiny")
+
+
+def test_a_hub_that_answers_nonsense_is_one_clear_line(point_hub_at):
+    with serving(lambda path: (200, {"Content-Type": "text/html"}, b"<html>please log in</html>")) as server:
+        point_hub_at(server.url)
+        had_nothing("owner/tiny")
+
+
+@pytest.mark.parametrize("name", ["no/such/folder", "a model", "../"])
+def test_what_is_neither_folder_nor_id_is_refused_without_asking_anyone(name, point_hub_at, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with serving(hub_of({})) as server:
+        point_hub_at(server.url)
+        with pytest.raises(UserError) as caught:
+            load_encoder(f"missing/{name}")
+        assert server.requests == []
+    assert name in str(caught.value) and "no such folder" in str(caught.value)

@@ -212,18 +212,18 @@ class Encoder(nn.Module):
 
 
 def additive_mask(attention_mask, dtype):
-    """[B, T] of 1 and 0 -> [B, 1, 1, T] of 0 and -65504, to be added to the scores of every head and query.
+    """[B, T] of 1 and 0 -> [B, 1, 1, T] of 0 and -30000, to be added to the scores of every head and query.
 
-    Adding -65504 makes exp() exactly 0. That is float16's most negative number, so it survives autocast to any
-    precision (float32's would turn into -inf), and a row of nothing but padding stays finite, where -inf
-    everywhere would give NaN.
+    exp(-30000) is exactly 0 in every precision. The usual choices overflow somewhere: float32's most negative
+    number is -inf in float16, float16's own leaves no room for a negative score, and a row of nothing but -inf
+    (a text that is all padding) makes the softmax NaN.
     """
     if attention_mask is None:
         return None
     blocked = attention_mask[:, None, None, :] == 0
-    return torch.zeros(blocked.shape, dtype=dtype, device=blocked.device).masked_fill(
-        blocked, torch.finfo(torch.float16).min
-    )
+    if blocked.device.type == "cpu" and not blocked.any():  # a GPU would have to stop and wait for the answer
+        return None
+    return torch.zeros(blocked.shape, dtype=dtype, device=blocked.device).masked_fill(blocked, -30000.0)
 
 
 def initialize(module, std):

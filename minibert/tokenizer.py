@@ -6,6 +6,7 @@ long for the model keeps its head, its tail, or both ends (Sun et al. 2019, arXi
 reviews say what they think at the end, too). Next: `data.py`, where the texts come from.
 """
 
+import json
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -66,7 +67,7 @@ class Tokenizer:
         In a pair the longer text is cut first, until both are as long as each other (then both). `truncation`
         says which end of a text is cut. `progress` is called with the number of texts done since the last call.
         """
-        max_length = max_length or self.max_length
+        max_length = self.max_length if max_length is None else max_length
         if isinstance(texts, str) or (pairs is not None and len(pairs) != len(texts)):
             raise ValueError("texts and pairs are lists of the same length")
         if truncation not in TRUNCATIONS:
@@ -105,6 +106,13 @@ class Tokenizer:
             "sep_token": self.backend.id_to_token(self.sep_id),
             "pad_token": self.backend.id_to_token(self.pad_id),
         }
+        normalizer = json.loads(self.backend.to_str()).get("normalizer") or {}
+        if normalizer.get("type") == "BertNormalizer":  # transformers builds its own from these, not from the file
+            values |= {
+                "do_lower_case": normalizer["lowercase"],
+                "strip_accents": normalizer["strip_accents"],
+                "tokenize_chinese_chars": normalizer["handle_chinese_chars"],
+            }
         write_json(Path(folder) / "tokenizer_config.json", values)
 
 

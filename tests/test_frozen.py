@@ -120,3 +120,14 @@ def test_bag_of_words_learns_a_word_and_a_pair_of_words_from_train_alone():
     assert probabilities.argmax(1).tolist() == [1, 0]
     assert parameters == 2 * len(baselines.BagOfWords(train.texts, quiet=True).columns) + 2
     assert tried[0]["accuracy"] == 1.0
+
+
+def test_logistic_regression_agrees_with_scikit_learn():
+    linear_model = pytest.importorskip("sklearn.linear_model", reason="the [reference] extra is not installed")
+    random = np.random.default_rng(0)
+    features = random.normal(size=(300, 6))
+    labels = (features @ random.normal(size=(6, 3)) + random.normal(size=(300, 3))).argmax(1)
+    theirs = linear_model.LogisticRegression(C=1 / (1e-2 * 300), tol=1e-10, max_iter=10_000).fit(features, labels)
+    ours, bias = fit_logistic(torch.tensor(features, dtype=torch.float32), torch.tensor(labels), 3, l2=1e-2)
+    np.testing.assert_allclose(ours, theirs.coef_, atol=1e-4)
+    np.testing.assert_allclose(bias - bias.mean(), theirs.intercept_ - theirs.intercept_.mean(), atol=1e-4)

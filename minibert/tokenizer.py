@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import tokenizers
 import torch
+from tokenizers import decoders, models, normalizers, pre_tokenizers
+from tokenizers.processors import BertProcessing
 
 from .files import UserError, read_json, read_text, write_json, write_text
 from .load import find_checkpoint
@@ -53,6 +56,8 @@ class Tokenizer:
         absent = [token for token, number in ids.items() if number is None]
         if absent:
             raise UserError(f"the tokenizer has no {', '.join(absent)}: not a BERT tokenizer?")
+        # `encode` places these itself; whoever else opens a saved tokenizer.json finds them done there.
+        backend.post_processor = BertProcessing((sep, ids[sep]), (cls, ids[cls]))
         self.backend = backend
         self.max_length = max_length
         self.cls_id, self.sep_id, self.pad_id = ids[cls], ids[sep], ids[pad]
@@ -121,9 +126,7 @@ def load_tokenizer(model):
 
     Raises UserError.
     """
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    import tokenizers
-
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")  # unset, the library turns wary and slow after a fork
     folder = find_checkpoint(model)
     config_path = folder / "tokenizer_config.json"
     config = read_json(config_path) if config_path.is_file() else {}
@@ -147,14 +150,11 @@ def load_tokenizer(model):
 
 def from_vocabulary(vocabulary, config):
     """BERT's WordPiece tokenizer from the lines of a vocab.txt; casing and accents as tokenizer_config.json says."""
-    from tokenizers import Tokenizer as Backend
-    from tokenizers import decoders, models, normalizers, pre_tokenizers
-
     unknown = _content(config.get("unk_token")) or "[UNK]"
     table = {token: number for number, token in enumerate(vocabulary)}
     if unknown not in table:
         raise UserError(f"vocab.txt has no {unknown}: not a BERT vocabulary?")
-    backend = Backend(models.WordPiece(table, unk_token=unknown, max_input_chars_per_word=100))
+    backend = tokenizers.Tokenizer(models.WordPiece(table, unk_token=unknown, max_input_chars_per_word=100))
     backend.normalizer = normalizers.BertNormalizer(
         handle_chinese_chars=config.get("tokenize_chinese_chars", True),
         strip_accents=config.get("strip_accents"),

@@ -87,8 +87,8 @@ def train(model, examples, validation, settings, device, class_weights=None, che
         progress, best = load_state(checkpoint, model, optimizer, scaler, settings, len(examples), device)
     saved = time.monotonic()
     started = saved - progress.seconds
-    bar = tqdm(total=total_updates * settings.batch_size, initial=progress.update * settings.batch_size, desc=name,
-               unit=" texts", disable=quiet or None, smoothing=0.1)  # fmt: skip
+    done = progress.epoch * len(examples) + progress.batch * settings.batch_size
+    bar = tqdm(total=settings.epochs * len(examples), initial=done, desc=name, unit=" texts", disable=quiet or None)
     recent = []
     with bar:
         while progress.epoch < settings.epochs:
@@ -151,8 +151,8 @@ def train(model, examples, validation, settings, device, class_weights=None, che
                      "validation_loss": round(loss, 6), "seconds": round(progress.seconds, 1)})  # fmt: skip
             if not quiet:
                 tqdm.write(f"  epoch {progress.epoch}: validation accuracy {accuracy:.4f}, loss {loss:.4f}")
-            stop_early = settings.patience and progress.epoch - 1 - progress.best_epoch >= settings.patience
-            if stop_early:
+            without_gain = progress.epoch - 1 - progress.best_epoch
+            if settings.patience and without_gain >= settings.patience:
                 progress.epoch = settings.epochs
             if checkpoint is not None:
                 save_state(checkpoint, model, best, optimizer, scaler, settings, progress, len(examples))

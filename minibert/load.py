@@ -89,11 +89,10 @@ def load_encoder(model, fused=True, dtype=torch.float32):
     return encoder.eval()
 
 
-def fill(module, tensors, names, source, ignored=IGNORED, optional=(), dtype=torch.float32):
+def fill(module, tensors, names, source, ignored=IGNORED, dtype=torch.float32):
     """Put the checkpoint's `tensors` (name -> tensor) into `module`'s parameters, and account for each of them.
 
     names: our name -> the checkpoint's name, both without `.weight` / `.bias`, `#` standing for a layer's number.
-    optional: beginnings of our names that may be absent; their parameters are left alone and listed as new.
     Raises UserError naming every unknown, missing, misshapen or non-finite tensor.
     """
     tensors, original = normalize_names(tensors)
@@ -101,11 +100,7 @@ def fill(module, tensors, names, source, ignored=IGNORED, optional=(), dtype=tor
     for ours, parameter in module.state_dict().items():
         theirs = translate(ours, names)
         if theirs not in tensors:
-            if ours.startswith(tuple(optional)):
-                account.new[ours] = "not in the checkpoint; it starts random and has to be trained"
-            else:
-                account.missing.append(theirs)
-                problems.append(f"missing tensor {theirs}")
+            problems.append(f"missing tensor {theirs}")
             continue
         tensor = tensors.pop(theirs)
         if tensor.shape != parameter.shape:
@@ -124,7 +119,7 @@ def fill(module, tensors, names, source, ignored=IGNORED, optional=(), dtype=tor
     if problems:
         more = f"; and {len(problems) - 4} more" if len(problems) > 4 else ""
         raise UserError(f"{source}: weights and config.json do not fit: {'; '.join(problems[:4])}{more}")
-    module.load_state_dict(state, strict=not account.new, assign=True)
+    module.load_state_dict(state, assign=True)
     return account
 
 

@@ -139,7 +139,7 @@ def fit_logistic(features, labels, num_labels, l2, class_weights=None, features_
     targets = functional.one_hot(labels, num_labels).float()  # [N, C]
     per_text = torch.ones(len(labels)) if class_weights is None else torch.as_tensor(class_weights).float()[labels]
     per_text = (per_text / per_text.sum()).unsqueeze(1)  # [N, 1]
-    optimizer = torch.optim.LBFGS([weight, bias], max_iter=1000, tolerance_grad=1e-7, tolerance_change=1e-10,
+    optimizer = torch.optim.LBFGS([weight, bias], max_iter=1000, tolerance_grad=1e-5, tolerance_change=1e-9,
                                   history_size=20, line_search_fn="strong_wolfe")  # fmt: skip
 
     @torch.no_grad()

@@ -131,7 +131,8 @@ def fit_logistic(features, labels, num_labels, l2, class_weights=None, features_
     """Multinomial logistic regression to convergence: (weight [C, E], bias [C]).
 
     Minimises mean cross-entropy + l2 / 2 * |weight|^2, a convex problem with one answer, by L-BFGS; scikit-learn's
-    C is 1 / (l2 * N), or twice that for its one-column form of two classes. features: [N, E], dense or sparse CSR; features_t: its transpose, which a sparse one needs.
+    C is 1 / (l2 * N), or twice that for its one-column form of two classes.
+    features: [N, E], dense or sparse CSR; features_t: its transpose, which a sparse one needs.
     """
     features_t = features.t() if features_t is None else features_t
     weight = torch.zeros(features.shape[1], num_labels, requires_grad=True)  # [E, C]

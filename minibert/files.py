@@ -93,11 +93,41 @@ def cache_folder():
     return Path(os.environ.get("MINIBERT_CACHE") or Path.home() / ".cache" / "minibert")
 
 
+class Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Help texts with their defaults, where there is one and the text does not give it already."""
+
+    def _get_help_string(self, action):
+        if action.default is None or action.default is False or "default" in action.help:
+            return action.help
+        return super()._get_help_string(action)
+
+
 class Parser(argparse.ArgumentParser):
     """A command line whose errors are one line, like all others."""
 
+    def __init__(self, **options):
+        super().__init__(formatter_class=Help, **options)
+
     def error(self, message):
         raise UserError(f"{message}; --help lists the options")
+
+
+def number(kind, low, high=float("inf"), low_open=False):
+    """An argparse type: an int or float within bounds."""
+
+    def convert(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            what = "a whole number" if kind is int else "a number"
+            raise argparse.ArgumentTypeError(f"{text!r} is not {what}") from None
+        if not (low < value if low_open else low <= value) or not value <= high:
+            bounds = f"{'more than' if low_open else 'at least'} {low}"
+            bounds += f", at most {high}" if high < float("inf") else ""
+            raise argparse.ArgumentTypeError(f"{text} is out of range ({bounds})")
+        return value
+
+    return convert
 
 
 def run_command(main):

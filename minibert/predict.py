@@ -4,7 +4,6 @@ RUN is a run's folder (its fine-tuned classifier, else its frozen one), or the f
 that `head.read_classifier` reads. This is the last file: text in, labels out.
 """
 
-import argparse
 import csv
 import json
 import sys
@@ -62,7 +61,6 @@ def main(argv=None):
     parser = Parser(
         prog="python -m minibert.predict",
         description="Classify text with a finished run: texts as arguments, from --file, or from standard input.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
     add("run", help="a run's folder, a classifier's folder, or a Hub id")

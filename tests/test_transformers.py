@@ -1,6 +1,6 @@
 """What minibert saves opens in transformers and gives the same numbers. Needs transformers; skipped without it.
 
-The other direction, transformers' numbers in minibert, is test_parity.py, from stored figures.
+The other direction, transformers' numbers in minibert, is test_model.py, from stored figures.
 """
 
 import json

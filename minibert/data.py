@@ -19,18 +19,20 @@ import urllib.error
 import urllib.request
 import zipfile
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from tqdm import tqdm
 
 from .files import UserError, atomic_path, cache_folder, read_text
 
-TASKS = ("imdb", "sms-spam", "mrpc")
+TASKS = ("reviews", "imdb", "sms-spam", "mrpc")
 FILE_TYPES = (".csv", ".tsv", ".jsonl")
 HELD_OUT = 0.2  # the share of train that becomes validation, and of a data set without official split, test
 SURROGATES = re.compile("[\ud800-\udfff]")  # half a character, which JSON can spell and UTF-8 cannot
 UNLABELLED = "unsup"  # aclImdb's folder of reviews without labels
+REVIEWS = Path(__file__).parent / "reviews"  # the task that comes with the package
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,17 @@ class Columns:
     text: str = "text"
     pair: str = "text_pair"  # optional second text
     label: str = "label"
+    group: str | None = None  # optional: results are also given for each value of this column
+
+
+class Row(NamedTuple):
+    """One text (or pair) as its file has it."""
+
+    id: str  # what names it to a person: a file, or a line number
+    text: str
+    pair: str | None
+    label: str
+    group: str | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +105,7 @@ class Dataset:
     label_names: list
     ids: list  # what names each text to a person: a file, or a line number
     pairs: list | None = None  # second texts
+    groups: list | None = None  # what kind of text each one is, where the data say
 
     def __len__(self):
         return len(self.texts)
@@ -103,6 +117,7 @@ class Dataset:
             self.label_names,
             [self.ids[i] for i in indices],
             None if self.pairs is None else [self.pairs[i] for i in indices],
+            None if self.groups is None else [self.groups[i] for i in indices],
         )
 
     def class_counts(self):
@@ -126,12 +141,14 @@ def load_task(task, data=None, limit=None, test_limit=None, columns=None):
     """A `Task` by name (see TASKS), from a .csv/.tsv/.jsonl file, or from a folder.
 
     data: a local copy of a built-in task. A folder holds train/ and test/ with a sub-folder of .txt files per
-    label (as aclImdb does), or train.csv, test.csv and perhaps validation.csv (or .tsv, .jsonl).
+    label (as aclImdb does), or train.csv, test.csv and perhaps validation.csv (or .tsv, .jsonl). `reviews` is bundled.
     limit, test_limit: keep this many texts, spread over the classes, of train + validation and of test.
     Raises UserError.
     """
     columns = columns or Columns()
-    if task in TASKS:
+    if task == "reviews":
+        parts, splits = read_folder(Path(data or REVIEWS), replace(columns, group=columns.group or "difficulty"))
+    elif task in TASKS:
         paths = [Path(data)] if data else [fetch(source, task) for source in SOURCES[task]]
         parts, splits = {"imdb": read_imdb, "sms-spam": read_sms, "mrpc": read_mrpc}[task](paths)
     elif data:
@@ -142,6 +159,8 @@ def load_task(task, data=None, limit=None, test_limit=None, columns=None):
         parts, splits = {"train": read_table(Path(task), columns)}, f"{Path(task).name}"
     else:
         raise UserError(f"{task!r} is no task ({', '.join(TASKS)}), no {'/'.join(FILE_TYPES)} file and no folder")
+    if columns.group and parts["train"][0].group is None:
+        raise UserError(f"--group-column {columns.group}: {task} has no columns")
     parts = {name: to_dataset(rows, label_names(parts["train"]), name) for name, rows in parts.items()}
     if "test" not in parts:
         parts["train"], parts["test"] = split(parts["train"], "test")
@@ -161,8 +180,7 @@ def load_task(task, data=None, limit=None, test_limit=None, columns=None):
     return Task(Path(task).stem if task not in TASKS else task, splits=splits, **parts)
 
 
-# ---- the built-in tasks: each reader gives {"train": rows, ...} and says in words what the splits are;
-# ---- a row is (id, text, second text or None, label name)
+# ---- the built-in tasks: each reader gives {"train": rows, ...} and says in words what the splits are
 
 
 def read_imdb(paths):
@@ -181,7 +199,7 @@ def read_imdb(paths):
                         text = archive.extractfile(member).read().decode("utf-8")
                     except UnicodeDecodeError:
                         raise UserError(f"{path}: {member.name} is not UTF-8") from None
-                    rows[folders[1]].append(("/".join(folders[1:]), text, None, folders[2]))
+                    rows[folders[1]].append(Row("/".join(folders[1:]), text, None, folders[2]))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (tarfile.TarError, OSError, EOFError) as error:
@@ -201,7 +219,7 @@ def read_sms(paths):
         label, tab, text = line.partition("\t")
         if not tab or label not in ("ham", "spam") or not text.strip():
             raise UserError(f"{path}, line {number}: expected `ham` or `spam`, a tab and a message")
-        rows.append((f"line {number}", text, None, label))
+        rows.append(Row(f"line {number}", text, None, label))
     return {"train": rows}, "no official split"
 
 
@@ -217,7 +235,7 @@ def read_mrpc(paths):
             if len(fields) != 5 or fields[0] not in ("0", "1") or not (fields[3].strip() and fields[4].strip()):
                 raise UserError(f"{path}, line {number}: expected 5 columns, the first 0 or 1, the last two texts")
             label = "paraphrase" if fields[0] == "1" else "different"
-            rows.append((f"{fields[1]}-{fields[2]}", fields[3], fields[4], label))
+            rows.append(Row(f"{fields[1]}-{fields[2]}", fields[3], fields[4], label))
     return parts, "official train and test"
 
 
@@ -235,11 +253,11 @@ def read_folder(folder, columns):
             raise UserError(f"{folder}: {found[0].name} and {found[1].name}: which one?")
         if found:
             rows = parts[name] = read_table(found[0], columns)
-            labels = {row[3] for row in parts.get("train", rows)}
-            unseen = next((row for row in rows if row[3] not in labels), None)
+            labels = {row.label for row in parts.get("train", rows)}
+            unseen = next((row for row in rows if row.label not in labels), None)
             if unseen:
-                raise UserError(f"{found[0]}, {unseen[0]}: label {unseen[3]!r} does not occur in the training set")
-            if (rows[0][2] is None) != (parts.get("train", rows)[0][2] is None):
+                raise UserError(f"{found[0]}, {unseen.id}: label {unseen.label!r} does not occur in the training set")
+            if (rows[0].pair is None) != (parts.get("train", rows)[0].pair is None):
                 raise UserError(f"{found[0]}: {columns.pair} is here or in the training set, but not in both")
     if "train" not in parts:
         raise UserError(f"{folder}: holds neither train/LABEL/*.txt nor train.csv, train.tsv or train.jsonl")
@@ -258,7 +276,7 @@ def read_label_folders(folder):
                 text = read_text(path)
                 if not text.strip():
                     raise UserError(f"{path}: is empty")
-                rows.append((str(path.relative_to(folder)), text, None, path.parent.name))
+                rows.append(Row(str(path.relative_to(folder)), text, None, path.parent.name))
         if not rows:
             raise UserError(f"{folder / part}: no LABEL/*.txt files in it")
     return parts
@@ -274,6 +292,8 @@ def read_table(path, columns):
         raise UserError(f"{path}: is empty")
     reader = read_jsonl if path.suffix == ".jsonl" else read_delimited
     wanted = {columns.text: "--text-column", columns.pair: "--pair-column", columns.label: "--label-column"}
+    if columns.group:
+        wanted[columns.group] = "--group-column"
     rows = []
     for number, values in reader(path, text):
         where = f"{path}, line {number}"
@@ -287,10 +307,11 @@ def read_table(path, columns):
                 raise UserError(f"{where}: {name} is not text")
             if not values[name].strip():
                 raise UserError(f"{where}: {name} is empty")
-        rows.append((f"line {number}", values[columns.text], values.get(columns.pair), values[columns.label].strip()))
+        label, group = values[columns.label].strip(), values[columns.group].strip() if columns.group else None
+        rows.append(Row(f"line {number}", values[columns.text], values.get(columns.pair), label, group))
     if not rows:
         raise UserError(f"{path}: has a header line and no rows")
-    if len({row[2] is None for row in rows}) > 1:
+    if len({row.pair is None for row in rows}) > 1:
         raise UserError(f"{path}: some rows have a {columns.pair} and some have none")
     return rows
 
@@ -354,7 +375,7 @@ def numbered_lines(path):
 
 def label_names(rows):
     """The labels in order: by value if all are whole numbers, else by name."""
-    names = {row[3] for row in rows}
+    names = {row.label for row in rows}
     numeric = all(re.fullmatch(r"-?\d{1,18}", name) for name in names)
     return sorted(names, key=int) if numeric else sorted(names)
 
@@ -362,16 +383,16 @@ def label_names(rows):
 def to_dataset(rows, names, part):
     """A `Dataset`; a label that training never saw is an error, because no model could be right about it."""
     index = {name: number for number, name in enumerate(names)}
-    unseen = next((row for row in rows if row[3] not in index), None)
+    unseen = next((row for row in rows if row.label not in index), None)
     if unseen:
-        raise UserError(f"{part} set, {unseen[0]}: label {unseen[3]!r} does not occur in the training set")
-    ids, texts, pairs, labels = zip(*rows, strict=True)
+        raise UserError(f"{part} set, {unseen.id}: label {unseen.label!r} does not occur in the training set")
     return Dataset(
-        list(texts),
-        [index[label] for label in labels],
+        [row.text for row in rows],
+        [index[row.label] for row in rows],
         names,
-        list(ids),
-        None if pairs[0] is None else list(pairs),
+        [row.id for row in rows],
+        None if rows[0].pair is None else [row.pair for row in rows],
+        None if rows[0].group is None else [row.group for row in rows],
     )
 
 
@@ -421,8 +442,7 @@ def fetch(source, task):
     path = cache_folder() / source.file
     if path.is_file():
         return path
-    others = ", ".join(name for name in TASKS if name != task)
-    instead = f"give a local copy with --data, or try another task ({others})"
+    instead = "give a local copy with --data, or try `reviews`, which needs no network"
     with atomic_path(path) as temporary:
         try:
             download(source.url, temporary, source.file)

@@ -22,11 +22,11 @@ from . import baselines, metrics, report
 from .batch import Examples, bucketed_batches, padding_fraction
 from .config import read_config
 from .data import FILE_TYPES, TASKS, Columns, load_task
-from .files import Parser, UserError, read_json, run_command, write_json, write_text
+from .files import Parser, UserError, number, read_json, run_command, write_json, write_text
 from .frozen import class_weights, encode, fit_heads
 from .head import NATIVE, POOLINGS, Classifier, new_classifier, resolve_head, save_classifier
 from .load import find_checkpoint, load_encoder
-from .tokenizer import TRUNCATIONS, load_tokenizer
+from .tokenizer import TRUNCATIONS, check_vocabulary, load_tokenizer
 from .train import (
     PRECISIONS,
     Log,
@@ -41,6 +41,10 @@ from .train import (
 
 MAX_SEED = 2**32 - 1
 
+# What a task takes where nothing else is asked for; chosen on its validation texts.
+DEFAULTS = {"model": "distilbert-base-uncased", "epochs": 3, "lr": 5e-5}
+TASK_DEFAULTS = {"reviews": {"model": "minibert-tiny", "epochs": 10, "lr": 2e-4}}
+
 # What may differ between a run and its --resume: nothing that decides a number.
 FREE_ON_RESUME = ("output", "resume", "quiet", "dry_run")
 
@@ -54,17 +58,13 @@ def main(argv=None):
     settings = {key: value for key, value in vars(options).items() if key not in FREE_ON_RESUME}
     check_output(folder, settings, options)
 
-    columns = Columns(options.text_column, options.pair_column, options.label_column)
+    columns = Columns(options.text_column, options.pair_column, options.label_column, options.group_column)
     task = load_task(options.task, options.data, options.limit, options.test_limit, columns)
     names = task.train.label_names
     checkpoint = find_checkpoint(options.model)
     tokenizer = load_tokenizer(checkpoint)
     config = read_config(checkpoint)
-    if tokenizer.backend.get_vocab_size() > config.vocab_size:
-        raise UserError(
-            f"{checkpoint}: the tokenizer knows {tokenizer.backend.get_vocab_size()} tokens, the model only "
-            f"{config.vocab_size}; they do not belong together"
-        )
+    check_vocabulary(tokenizer, config, checkpoint)
     if options.max_length > config.max_position_embeddings:
         raise UserError(f"--max-length {options.max_length}: the model has {config.max_position_embeddings} positions")
     facts = [
@@ -289,16 +289,26 @@ def finish(job, facts, results):
     heading = f"Confusion matrix of {report.TITLES[best]}, best on validation"
     choices = report.choices(results, kept)
 
-    write_json(
-        job.folder / "metrics.json", {"task": job.task.name, "model": job.options.model, "seeds": seeds, "rows": rows}
-    )
+    values = {"task": job.task.name, "model": job.options.model, "seeds": seeds, "rows": rows}
+    tables = [("test set", table)]
+    if job.task.test.groups is not None:
+        by_seed = {
+            name: [np.array(result["probabilities"]).argmax(1) for result in results[name].values()] for name in results
+        }
+        values["groups"] = report.by_group(labels, job.task.test.groups, by_seed)
+        column = job.options.group_column or "difficulty"
+        tables.append((f"test set by {column}", report.group_table(values["groups"])))
+    tables.append((heading, confusion))
+    write_json(job.folder / "metrics.json", values)
     write_predictions(job.folder / "predictions.csv", job.task.test, probabilities, predictions)
     per_class = metrics.classification_report(labels, predictions[best], job.names)
-    sections = [("Test set", table), (heading, f"{confusion}\n\n{per_class}"), ("Chosen on validation", choices)]
+    sections = [*tables[:-1], (heading, f"{confusion}\n\n{per_class}"), ("Chosen on validation", choices)]
     command = shlex.join(["python", "-m", "minibert.finetune", *read_json(job.folder / "settings.json")["arguments"]])
     title = f"{job.task.name}, classified twice"
     write_text(job.folder / "report.md", report.markdown(title, [*facts, f"command: `{command}`", *notes], sections))
-    print("", "test set", table, "", heading, confusion, "", *notes, sep="\n")
+    for title, text in tables:
+        print("", title, text, sep="\n")
+    print("", *notes, sep="\n")
     print(f"saved in {job.folder}: metrics.json, predictions.csv, report.md, {', '.join(f'{name}/' for name in saved)}")
 
 
@@ -366,22 +376,10 @@ def train_settings(options, precision):
 # ---- the command line
 
 
-def number(kind, low, high=float("inf"), low_open=False):
-    """An argparse type: an int or float within bounds."""
-
-    def convert(text):
-        try:
-            value = kind(text)
-        except ValueError:
-            what = "a whole number" if kind is int else "a number"
-            raise argparse.ArgumentTypeError(f"{text!r} is not {what}") from None
-        if not (low < value if low_open else low <= value) or not value <= high:
-            bounds = f"{'more than' if low_open else 'at least'} {low}"
-            bounds += f", at most {high}" if high < float("inf") else ""
-            raise argparse.ArgumentTypeError(f"{text} is out of range ({bounds})")
-        return value
-
-    return convert
+def per_task(key):
+    """A default that depends on the task, in words."""
+    others = [f"{values[key]} for {task}" for task, values in TASK_DEFAULTS.items()]
+    return f"(default: {', '.join([str(DEFAULTS[key]), *others])})"
 
 
 def seed_list(text):
@@ -399,11 +397,10 @@ def parse(argv):
         prog="python -m minibert.finetune",
         description="Classify text with a pretrained BERT or DistilBERT, once frozen and once fine-tuned, "
         "beside a majority and a bag-of-words baseline.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
     add("task", help=f"{', '.join(TASKS)}, a {'/'.join(FILE_TYPES)} file, or a folder with train and test in it")
-    add("--model", default="distilbert-base-uncased", metavar="ID|FOLDER", help="Hub id, or folder of a checkpoint")
+    add("--model", metavar="ID|FOLDER", help=f"Hub id, folder of a checkpoint, or minibert-tiny {per_task('model')}")
     add("--data", metavar="PATH", help="local copy of a built-in task's data, instead of downloading it")
     add("--mode", choices=("both", "frozen", "finetune"), default="both", help="which experiments to run")
     add("--limit", type=number(int, 1), metavar="N", help="use only N texts for training and validation together")
@@ -411,12 +408,13 @@ def parse(argv):
     add("--text-column", default="text", help="of your own file: the column of texts")
     add("--pair-column", default="text_pair", help="of your own file: the column of second texts, if it has one")
     add("--label-column", default="label", help="of your own file: the column of labels")
+    add("--group-column", help="of your own file: give accuracy for each value of this column, too")
     training = parser.add_argument_group("fine-tuning")
     add = training.add_argument
-    add("--epochs", type=number(int, 1), default=3, help="passes over train; the best one on validation is kept")
+    add("--epochs", type=number(int, 1), help=f"passes over train, best on validation kept {per_task('epochs')}")
     add("--batch-size", type=number(int, 1), default=16, help="texts per update")
     add("--micro-batch", type=number(int, 0), default=0, help="texts in memory at a time, 0 for all; same results")
-    add("--lr", type=number(float, 0, 1, low_open=True), default=5e-5, help="peak learning rate of the encoder")
+    add("--lr", type=number(float, 0, 1, low_open=True), help=f"peak learning rate of the encoder {per_task('lr')}")
     add("--head-lr", type=number(float, 0, 1, low_open=True), default=5e-4, help="peak learning rate of the head")
     add("--weight-decay", type=number(float, 0, 1), default=0.01, help="decoupled, on matrices only")
     add("--warmup", type=number(float, 0, 1), default=0.1, help="share of the updates in which the rate rises")
@@ -440,6 +438,9 @@ def parse(argv):
     add("--dry-run", action="store_true", help="read and check everything, say what would run, write nothing")
     add("--quiet", action="store_true", help="print the final table only")
     options = parser.parse_args(argv)
+    for key, value in (DEFAULTS | TASK_DEFAULTS.get(options.task, {})).items():
+        if getattr(options, key) is None:
+            setattr(options, key, value)
     options.seeds = options.seeds or [options.seed]
     options.arguments = list(sys.argv[1:] if argv is None else argv)
     return options

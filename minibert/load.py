@@ -49,6 +49,8 @@ IGNORED = {
     "head.": "classification head; load_classifier reads it",
 }
 
+WEIGHTS = ("weights", "../weights")  # bundled checkpoints: where a wheel has them, and where a checkout does
+
 HUB_FILES = (
     "config.json", "model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors",
     "tokenizer.json", "tokenizer_config.json", "vocab.txt",
@@ -211,12 +213,16 @@ def save_encoder(encoder, folder):
 
 
 def find_checkpoint(model):
-    """The folder that holds a model's files: `model` itself when it is a folder, else a Hub id that is fetched.
+    """The folder that holds a model's files: `model` itself, a bundled checkpoint's name, or a Hub id that is fetched.
 
     Only safetensors, configuration and tokenizer files are fetched; they stay in the Hub's own cache.
     """
     if Path(model).is_dir():
         return Path(model)
+    for place in WEIGHTS:
+        folder = Path(__file__).parent / place / str(model)
+        if "/" not in str(model) and (folder / "config.json").is_file():
+            return folder.resolve()
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", str(model)):
         raise UserError(f"{model}: no such folder, and not a Hub id either (name or owner/name)")
     import huggingface_hub  # here, because a local folder has no use for it and it is slow to import
@@ -227,5 +233,5 @@ def find_checkpoint(model):
         reason = ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
         raise UserError(
             f"model {model!r} could not be had from the Hub ({reason}); "
-            "check the id and the network, or give --model a folder that holds it"
+            "check the id and the network, give --model a folder that holds it, or take the bundled --model minibert-tiny"
         ) from error

@@ -94,6 +94,33 @@ def confusion_table(confusion, label_names):
     return "\n".join(lines)
 
 
+def by_group(labels, groups, predictions):
+    """Accuracy within each group of texts: {group: {"texts": count, row: accuracy, ...}}, largest group first.
+
+    labels, groups: [N]. predictions: {row: [[N] for each seed]}; the accuracy is the mean over seeds.
+    """
+    labels, groups = np.asarray(labels), np.asarray(groups)
+    result = {}
+    for group in sorted(set(groups.tolist()), key=lambda group: (-(groups == group).sum(), group)):
+        inside = groups == group
+        result[group] = {"texts": int(inside.sum())}
+        for name, by_seed in predictions.items():
+            accuracies = [metrics.accuracy(labels[inside], np.asarray(predicted)[inside]) for predicted in by_seed]
+            result[group][name] = statistics.mean(accuracies)
+    return result
+
+
+def group_table(groups):
+    """`by_group` as text, a line per group."""
+    width = max(16, *(len(group) + 2 for group in groups))
+    names = [name for name in TITLES if name in next(iter(groups.values()))]
+    lines = ["accuracy".ljust(width) + f"{'texts':>7}" + "".join(f"{TITLES[name]:>14}" for name in names)]
+    for group, values in groups.items():
+        cells = "".join(f"{values[name]:>14.4f}" for name in names)
+        lines.append(f"{group:<{width}}{values['texts']:>7,}{cells}")
+    return "\n".join(lines)
+
+
 def collapse_warning(name, predictions, label_names):
     """A line when all predictions are one class, else None."""
     classes = np.unique(predictions)

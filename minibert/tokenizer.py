@@ -148,6 +148,16 @@ def load_tokenizer(model):
     return Tokenizer(backend, max_length, **{name: token for name, token in special.items() if token})
 
 
+def check_vocabulary(tokenizer, config, source):
+    """Refuse a tokenizer that knows tokens for which the model has no embedding."""
+    known = tokenizer.backend.get_vocab_size()
+    if known > config.vocab_size:
+        raise UserError(
+            f"{source}: the tokenizer knows {known} tokens, the model only {config.vocab_size}; "
+            "they do not belong together"
+        )
+
+
 def from_vocabulary(vocabulary, config):
     """BERT's WordPiece tokenizer from the lines of a vocab.txt; casing and accents as tokenizer_config.json says."""
     unknown = _content(config.get("unk_token")) or "[UNK]"

@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from minibert import EncoderConfig, load_encoder, load_tokenizer, save_encoder
-from minibert.data import SOURCES, TASKS, Source, fetch, load_task
+from minibert.data import SOURCES, Source, fetch, load_task
 from minibert.files import UserError, cache_folder
 from minibert.model import Encoder, initialize
 
@@ -199,10 +199,10 @@ def test_an_answer_that_is_not_http_is_one_clear_line(monkeypatch):
         assert "SSH-2.0-something" in refused(source_at(server.url, b""))
 
 
-def test_the_message_names_the_other_tasks():
+def test_the_message_names_what_to_type_instead():
     message = refused(source_at(unused_url(), b""), "mrpc")
     assert message.startswith("mrpc ")
-    assert [task for task in TASKS if task in message.split("--data")[1]] == [task for task in TASKS if task != "mrpc"]
+    assert "--data" in message and "`reviews`" in message
 
 
 def test_every_source_states_a_checksum_and_an_encrypted_address():

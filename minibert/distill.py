@@ -421,11 +421,7 @@ def main(argv=None):
     is_classifier = isinstance(teacher, Classifier)
     encoder = teacher.encoder if is_classifier else teacher
     check_vocabulary(tokenizer, encoder.config, options.teacher)
-    names = options.losses.split(",") if options.losses else [n for n in LOSSES if n != "logits" or is_classifier]
-    if not set(names) <= set(LOSSES) or ("logits" in names and not is_classifier):
-        raise UserError(
-            f"--losses {options.losses}: choose among {', '.join(LOSSES)}; logits only from a teacher that classifies"
-        )
+    names = choose_losses(options.losses, is_classifier)
     texts, pairs = read_texts(options.text, options.data, options.limit)
     if pairs is not None and not is_classifier:
         texts, pairs = texts + pairs, None  # a bare encoder reads sentences, not pairs
@@ -439,17 +435,12 @@ def main(argv=None):
         sequences = cut_up(student_tokenizer, texts, max_length)
     if len(sequences) < 2:
         raise UserError(f"{options.text}: one piece of text is too little; at least two are needed")
-    digest = hashlib.sha256(repr(kept).encode())
-    for tensor in teacher.state_dict().values():
-        digest.update(tensor.numpy().tobytes())
-    for sequence in sequences:
-        digest.update(sequence.ids.tobytes() + b"/")
     settings = DistillSettings(
         layers=options.layers or max(1, len(encoder.layers) // 2), vocab_size=len(kept),
         initialization=options.initialization, losses=",".join(names), temperature=options.temperature,
         epochs=options.epochs, batch_size=options.batch_size, max_length=max_length, lr=options.lr,
         weight_decay=options.weight_decay, warmup=options.warmup, precision=precision, seed=options.seed,
-        text=digest.hexdigest(),
+        text=fingerprint(teacher, kept, sequences),
     )  # fmt: skip
     torch.manual_seed(settings.seed)
     pad_id = student_tokenizer.pad_id
@@ -475,9 +466,7 @@ def main(argv=None):
     distillation = Distillation(teacher, student, layers, kept, settings, device)
     progress = distill(distillation, examples, held_out, settings, state, options.resume, log, options.quiet)
 
-    student = student.cpu()
-    if not options.full_precision:
-        student.half()
+    student = student.cpu() if options.full_precision else student.cpu().half()
     student_tokenizer.save(folder)
     made_with = {key: value for key, value in asdict(settings).items() if key != "text"}
     write_json(folder / "settings.json", {"teacher": options.teacher, "source": options.text, **made_with})
@@ -498,6 +487,28 @@ def load_teacher(model):
     if "minibert" in values or (values.get("architectures") or [""])[0].endswith("ForSequenceClassification"):
         return read_classifier(folder)
     return load_encoder(folder), {}
+
+
+def choose_losses(asked, is_classifier):
+    """The losses asked for ("A,B"), or all that the teacher can give."""
+    if not asked:
+        return [name for name in LOSSES if name != "logits" or is_classifier]
+    names = asked.split(",")
+    if not set(names) <= set(LOSSES) or ("logits" in names and not is_classifier):
+        raise UserError(
+            f"--losses {asked}: choose among {', '.join(LOSSES)}; logits only from a teacher that classifies"
+        )
+    return names
+
+
+def fingerprint(teacher, kept, sequences):
+    """A hash of what a run learns from."""
+    digest = hashlib.sha256(repr(kept).encode())
+    for tensor in teacher.state_dict().values():
+        digest.update(tensor.numpy().tobytes())
+    for sequence in sequences:
+        digest.update(sequence.ids.tobytes() + b"/")
+    return digest.hexdigest()
 
 
 def parse(argv):

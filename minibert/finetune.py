@@ -42,8 +42,14 @@ from .train import (
 MAX_SEED = 2**32 - 1
 
 # What a task takes where nothing else is asked for; chosen on its validation texts.
-DEFAULTS = {"model": "distilbert-base-uncased", "epochs": 3, "lr": 5e-5}
-TASK_DEFAULTS = {"reviews": {"model": "minibert-tiny", "epochs": 10, "lr": 2e-4}}
+DEFAULTS = {
+    "model": "distilbert-base-uncased", "epochs": 3, "batch_size": 16, "lr": 5e-5, "pooling": None, "head": None,
+}  # fmt: skip
+TASK_DEFAULTS = {
+    "reviews": {
+        "model": "minibert-tiny", "epochs": 6, "batch_size": 32, "lr": 1e-4, "pooling": "mean", "head": "linear",
+    },
+}  # fmt: skip
 
 # What may differ between a run and its --resume: nothing that decides a number.
 FREE_ON_RESUME = ("output", "resume", "quiet", "dry_run")
@@ -379,7 +385,8 @@ def train_settings(options, precision):
 def per_task(key):
     """A default that depends on the task, in words."""
     others = [f"{values[key]} for {task}" for task, values in TASK_DEFAULTS.items()]
-    return f"(default: {', '.join([str(DEFAULTS[key]), *others])})"
+    usual = DEFAULTS[key] or "the family's own"
+    return f"(default: {', '.join([str(usual), *others])})"
 
 
 def seed_list(text):
@@ -412,7 +419,7 @@ def parse(argv):
     training = parser.add_argument_group("fine-tuning")
     add = training.add_argument
     add("--epochs", type=number(int, 1), help=f"passes over train, best on validation kept {per_task('epochs')}")
-    add("--batch-size", type=number(int, 1), default=16, help="texts per update")
+    add("--batch-size", type=number(int, 1), help=f"texts per update {per_task('batch_size')}")
     add("--micro-batch", type=number(int, 0), default=0, help="texts in memory at a time, 0 for all; same results")
     add("--lr", type=number(float, 0, 1, low_open=True), help=f"peak learning rate of the encoder {per_task('lr')}")
     add("--head-lr", type=number(float, 0, 1, low_open=True), default=5e-4, help="peak learning rate of the head")
@@ -426,8 +433,8 @@ def parse(argv):
     add = model.add_argument
     add("--max-length", type=number(int, 5), default=256, help="tokens per text, special ones included")
     add("--truncation", choices=TRUNCATIONS, default="head", help="which part of a longer text is kept")
-    add("--pooling", choices=POOLINGS, help="tokens to one vector (default: the family's own; frozen tries all)")
-    add("--head", choices=("linear", "mlp", "native"), help="(default: the family's own; frozen tries linear and mlp)")
+    add("--pooling", choices=POOLINGS, help=f"tokens to one vector; frozen tries all it has {per_task('pooling')}")
+    add("--head", choices=("linear", "mlp", "native"), help=f"frozen tries linear and mlp {per_task('head')}")
     machine = parser.add_argument_group("machine and output")
     add = machine.add_argument
     add("--precision", choices=("auto", *PRECISIONS), default="auto", help="auto: bf16 where it is fast")

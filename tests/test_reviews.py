@@ -164,9 +164,9 @@ def test_a_folder_of_that_name_comes_before_the_bundled_one(tmp_path, monkeypatc
 
 def test_reviews_take_the_bundled_model_and_their_own_settings():
     options = finetune.parse(["reviews"])
-    assert (options.model, options.epochs, options.lr) == tuple(
-        finetune.TASK_DEFAULTS["reviews"][key] for key in ("model", "epochs", "lr")
-    )
+    assert {key: getattr(options, key) for key in finetune.DEFAULTS} == finetune.TASK_DEFAULTS["reviews"]
+    assert options.model == "minibert-tiny"
     options = finetune.parse(["reviews", "--epochs", "1", "--model", "mine"])
     assert (options.model, options.epochs) == ("mine", 1)
-    assert finetune.parse(["imdb"]).model == "distilbert-base-uncased"
+    options = finetune.parse(["imdb"])
+    assert {key: getattr(options, key) for key in finetune.DEFAULTS} == finetune.DEFAULTS

@@ -11,7 +11,7 @@ from conftest import REFERENCES
 from safetensors.torch import load_file
 
 from minibert.head import new_classifier, read_classifier, save_classifier
-from minibert.load import load_encoder, save_encoder
+from minibert.load import find_checkpoint, load_encoder, save_encoder
 from minibert.tokenizer import load_tokenizer
 
 transformers = pytest.importorskip(
@@ -123,3 +123,19 @@ def test_a_run_folder_works_in_a_transformers_pipeline(folder, tmp_path):
     for row, answers in zip(expected, pipeline(texts), strict=True):
         by_name = {answer["label"]: answer["score"] for answer in answers}
         assert [by_name[name] for name in classifier.label_names] == pytest.approx(row.tolist(), abs=1e-5)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 1e-3), (torch.float32, 1e-5), (torch.float64, 1e-10)])
+def test_minibert_tiny_opens_with_the_same_ids_and_hidden_states(dtype, tolerance):
+    folder = find_checkpoint("minibert-tiny")
+    texts = ["A fine film, in its way: never dull!", "dull", "Café 电影: the xylophonist's unbelievable cinematography"]
+    batch = load_tokenizer(folder)(texts)
+    theirs = transformers.AutoTokenizer.from_pretrained(folder)(texts, padding=True, return_tensors="pt")
+    assert torch.equal(theirs["input_ids"], batch.input_ids)
+    model = transformers.AutoModel.from_pretrained(folder, dtype=dtype).eval()
+    encoder = load_encoder(folder, dtype=dtype)
+    with torch.inference_mode():
+        expected = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).last_hidden_state
+        hidden = encoder(batch.input_ids, batch.attention_mask)
+    real = batch.attention_mask == 1
+    assert (hidden - expected)[real].abs().max() <= tolerance

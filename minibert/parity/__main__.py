@@ -33,7 +33,9 @@ def main(argv=None):
         return 0
     rungs = RUNGS
     if options.rungs:
-        rungs = [find_rung(name) for name in options.rungs.split(",")]
+        rungs = [find_rung(name.strip()) for name in options.rungs.split(",")]
+    if options.weights and options.dtype != "float32":
+        raise UserError("--weights is compared in float32 only; leave out --dtype")
     module = load_implementation(options.implementation)
     show = None if options.json else Shown(options.colour)
     if options.weights:
@@ -61,7 +63,9 @@ def main(argv=None):
         print()
         for name, rung in misses.items():
             print(f"{name} is no rung; did you mean {rung}?")
-        if not checked:
+        if not results:
+            print(f"nothing was checked: no figures are stored for these rungs on {options.weights}")
+        elif not checked:
             print("nothing was checked: none of the ladder's functions is in the file (--template FILE writes them)")
         print(f"{len(checked)} of {len(results)} rungs checked, {len(passed)} passed")
         if strict_failure:

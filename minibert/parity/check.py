@@ -26,8 +26,8 @@ from ..files import UserError
 from .rungs import RUNGS
 
 FOLDER = Path(__file__).parent
+NAMES = {rung.name for rung in RUNGS}
 TIME_LIMIT = 20.0  # seconds a rung may take
-TRACEBACK_LINES = 4
 OK, DIFF, SHAPE, ERROR, SKIP = "OK", "DIFF", "SHAPE", "ERROR", "SKIP"
 
 
@@ -68,18 +68,18 @@ def load_implementation(place):
         try:
             with here_first(Path.cwd()):
                 return importlib.import_module(str(place))
-        except ModuleNotFoundError as error:
-            if str(place).split(".")[0] == (error.name or "").split(".")[0]:
+        except (Exception, SystemExit) as error:
+            if isinstance(error, ModuleNotFoundError) and f"{place}.".startswith(f"{error.name}."):
                 raise UserError(f"{place}: no such file, and no such module") from None
             raise UserError(f"{place}: {import_failure(error, place)}") from error
-        except Exception as error:
-            raise UserError(f"{place}: {import_failure(error, place)}") from error
     if not path.is_file():
-        raise UserError(f"{place}: no such file")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+        raise UserError(f"{place}: {'a folder, not a file' if path.is_dir() else 'no such file'}")
+    # A name that no other module has; and known to sys.modules, where dataclasses look their module up.
+    name = f"learners_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None:
         raise UserError(f"{place}: not a Python file (.py)")
-    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module = importlib.util.module_from_spec(spec)
     try:
         with here_first(path.resolve().parent):
             spec.loader.exec_module(module)
@@ -90,10 +90,11 @@ def load_implementation(place):
 
 @contextlib.contextmanager
 def here_first(folder):
-    """Let the learner's file import its neighbours."""
+    """Let the learner's file import its neighbours, and print elsewhere than among our results."""
     sys.path.insert(0, str(folder))
     try:
-        yield
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
     finally:
         sys.path.remove(str(folder))
 
@@ -101,7 +102,10 @@ def here_first(folder):
 def import_failure(error, place):
     """One line: what went wrong, and in which line of which file."""
     if isinstance(error, SyntaxError):
-        return f"line {error.lineno}: {error.msg}: {(error.text or '').strip()}"
+        neighbour = Path(error.filename or place).name
+        start = "" if neighbour == Path(place).name else f"{neighbour}, "
+        start += f"line {error.lineno}: " if error.lineno else ""
+        return f"{start}{error.msg}{': ' if error.text else ''}{(error.text or '').strip()}"
     frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).name == Path(place).name]
     line = f"line {frames[-1].lineno}: " if frames else ""
     return f"{line}cannot be imported: {type(error).__name__}: {error}"
@@ -112,14 +116,12 @@ def near_misses(module):
     wanted = [rung.name for rung in RUNGS if not hasattr(module, rung.name)]
     found = {}
     for name, value in vars(module).items():
-        if inspect.isfunction(value) and value.__module__ == module.__name__ and not hasattr(_Names, name):
-            close = difflib.get_close_matches(name, wanted, n=1, cutoff=0.8)
+        own = inspect.isfunction(value) and value.__module__ == module.__name__ and not name.startswith("_")
+        if own and name not in NAMES:
+            close = difflib.get_close_matches(name.lower(), wanted, n=1, cutoff=0.8)
             if close:
                 found[name] = close[0]
     return found
-
-
-_Names = type("_Names", (), {rung.name: None for rung in RUNGS})
 
 
 # ---- the stored references
@@ -220,15 +222,21 @@ def run_rung(module, rung, references, dtype="float32", time_limit=TIME_LIMIT):
     except Wrong as error:
         status, note = error.args
         return Result(rung.name, status, note, tolerance=tolerance)
-    except NotImplementedError:
-        return Result(rung.name, SKIP, "not yet (NotImplementedError)")
     except TimeLimit:
         return Result(rung.name, ERROR, f"did not return within {time_limit:g} seconds")
     except (Exception, SystemExit) as error:
-        lines = traceback.format_exception(error)
-        lines = [line for line in "".join(lines).splitlines() if line.strip() and set(line.strip()) != {"^"}]
+        frames = traceback.extract_tb(error.__traceback__)
+        if isinstance(error, NotImplementedError) and "NotImplementedError" in (frames[-1].line or ""):
+            return Result(rung.name, SKIP, "not yet (NotImplementedError)")  # PyTorch raises it too, for wrong types
         note = f"{type(error).__name__}: {' '.join(str(error).split()) or 'no message'}"
-        return Result(rung.name, ERROR, note, details=lines[-TRACEBACK_LINES:])
+        return Result(rung.name, ERROR, note, details=last_lines(frames, module))
+
+
+def last_lines(frames, module):
+    """Where it happened: in the learner's file, and, if that is further on, in the library that it called."""
+    own = [frame for frame in frames if frame.filename == getattr(module, "__file__", None)]
+    shown = [*own[-1:], *(frames[-1:] if frames[-1:] != own[-1:] else [])]
+    return [f"{Path(frame.filename).name}, line {frame.lineno}, in {frame.name}: {frame.line}" for frame in shown]
 
 
 @contextlib.contextmanager
@@ -242,7 +250,7 @@ def limited(seconds):
         raise TimeLimit
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, min(seconds, 1e6))  # more than the timer can count is forever
     try:
         yield
     finally:
@@ -266,8 +274,10 @@ def same(left, right):
         return set(left) == set(right) and all(same(left[key], right[key]) for key in left)
     if isinstance(left, list):
         return len(left) == len(right) and all(map(same, left, right))
-    if hasattr(left, "shape"):
+    if hasattr(left, "shape") and hasattr(right, "shape"):
         return np.array_equal(to_array(left, ""), to_array(right, ""))
+    if hasattr(left, "shape") or hasattr(right, "shape"):
+        return False
     return left is right or left == right
 
 
@@ -276,6 +286,8 @@ def to_array(value, what):
     try:
         if hasattr(value, "detach"):  # a torch tensor, perhaps with a gradient, perhaps bfloat16
             value = value.detach().cpu().double()
+        elif isinstance(value, (list, tuple)):  # perhaps of tensors
+            value = [to_array(part, what) for part in value]
         array = np.asarray(value)
         if array.dtype.kind not in "fiub":
             raise TypeError
@@ -312,36 +324,39 @@ def plain(value):
 
 def group_words(groups, names):
     """(decayed, not decayed) as a word for each name."""
-    if not (isinstance(groups, list) and len(groups) == 2):
+    if not (isinstance(groups, list) and len(groups) == 2 and all(isinstance(g, (list, set)) for g in groups)):
         raise Wrong(SHAPE, "expected two lists of names: (decayed, not_decayed)")
     words = {(1, 0): "decayed", (0, 1): "not decayed", (1, 1): "in both", (0, 0): "in neither"}
     return [words[name in groups[0], name in groups[1]] for name in names]
 
 
 def first_difference(case, got, expected):
-    text = case["arguments"].get("text")
-    start = f"{text!r}: " if text else ""
-    if isinstance(got, list) and len(got) == len(expected) and not text:
-        i = next(i for i in range(len(got)) if got[i] != expected[i])
-        return f"{case['arguments']['names'][i]}: {got[i]!r}, expected {expected[i]!r}"
-    return f"{start}{got}, expected {expected}"
+    if "text" in case["arguments"]:
+        return f"{case['arguments']['text']!r}: {got}, expected {expected}"
+    if not isinstance(got, list) or len(got) != len(expected):
+        what = f"a list of {len(got)}" if isinstance(got, list) else f"a {type(got).__name__}"
+        return f"{what}, expected a list of {len(expected)}"
+    i = next(i for i in range(len(got)) if got[i] != expected[i])
+    return f"{case['arguments']['names'][i]}: {got[i]!r}, expected {expected[i]!r}"
 
 
 def judge_numbers(rung, outputs, references, tolerance):
     """Compare every number that is not padding."""
-    pieces = []  # (name, got, expected, compared) over all cases
+    pieces, starts = [], []  # (name, got, expected, compared) over all cases; where each piece begins in the output
     for case, output in zip(references.cases(rung), outputs, strict=True):
         pieces += matched(rung, case, output, references)
+        starts += [case.get("start")] * (len(pieces) - len(starts))
     flat = np.concatenate([got.ravel() for _, got, _, _ in pieces])
-    largest, total, count, worst, first = 0.0, 0.0, 0, None, ""
-    for name, got, expected, compared in pieces:
+    largest, total, count, worst, differing = 0.0, 0.0, 0, None, set()
+    for (name, got, expected, compared), start in zip(pieces, starts, strict=True):
         difference = np.where(compared, np.abs(got - expected), 0.0)
         difference = np.where(np.isnan(difference) | np.isinf(difference), np.inf, difference)
-        if difference.size and difference.max() > tolerance and not first:
-            first = name
+        if difference.size and difference.max() > tolerance:
+            differing.add(name)
         if difference.size and (worst is None or difference.max() > largest):
             index = np.unravel_index(difference.argmax(), difference.shape)
-            largest, worst = float(difference.max()), (name, index, got[index], expected[index])
+            seen = index if start is None else tuple(np.add(index, start))
+            largest, worst = float(difference.max()), (name, seen, got[index], expected[index])
         total, count = total + float(difference.sum()), count + int(compared.sum())
     result = Result(rung.name, OK, largest=largest, mean=total / count, tolerance=tolerance)
     if largest <= tolerance:
@@ -349,8 +364,8 @@ def judge_numbers(rung, outputs, references, tolerance):
     result.status, result.where = DIFF, place(rung, *worst)
     if not np.isfinite(largest):
         result.note = "returned NaN or infinity"
-    elif len({name for name, *_ in pieces}) > 1 and rung.name.endswith("encoder"):
-        result.note = f"first differs at: {first}"
+    elif rung.name.endswith("encoder") and len(names := list(dict.fromkeys(name for name, *_ in pieces))) > 1:
+        result.note = f"first differs at: {min(differing, key=names.index)}"
     result.mistakes = diagnose(rung, flat, references, tolerance)
     return result
 
@@ -393,7 +408,9 @@ def named(rung, output, names):
         if missing:
             raise Wrong(SHAPE, f"no gradient for {', '.join(missing[:3])}{' ...' if len(missing) > 3 else ''}")
         return output
-    if hasattr(output, "keys") or len(output) != len(names):
+    if hasattr(output, "keys"):
+        raise Wrong(SHAPE, f"returned a {type(output).__name__}; expected {rung.returns}")
+    if len(output) != len(names):
         raise Wrong(SHAPE, f"returned {len(output)} values, expected {len(names)}: {', '.join(names)}")
     return dict(zip(names, output, strict=True))
 

@@ -22,7 +22,7 @@ NOT_WEIGHTS = ("cls.", "vocab_", "embeddings.position_ids")
 def run_checkpoint(module, place, rungs=RUNGS, time_limit=TIME_LIMIT):
     """A `Result` for each rung that has stored figures for the checkpoint at `place` (a folder or Hub id)."""
     known = json.loads((FOLDER / "checkpoints.json").read_text(encoding="utf-8"))
-    name = Path(place).name
+    name = Path(place).resolve().name
     if name not in known:
         raise UserError(f"--weights {place}: no figures are stored for {name!r}, only for {', '.join(known)}")
     folder = find_checkpoint(place)
@@ -49,7 +49,8 @@ def run_checkpoint(module, place, rungs=RUNGS, time_limit=TIME_LIMIT):
             for part, value in case["expected"].items():
                 references.arrays[f"expected/{i}/{part}"] = np.array(value)
             output = {part: f"expected/{i}/{part}" for part in case["expected"]}
-            stored.append({"arguments": arguments | {"weights": weights, "config": config}, "output": output})
+            arguments |= {"weights": weights, "config": config}
+            stored.append({"arguments": arguments, "output": output, "start": [start for start, _ in case["slice"]]})
         references.table = {rung.name: {"cases": stored}}
         encoder = next(r for r in RUNGS if r.name == f"{config['model_type']}_encoder")
         judged = replace(rung, arguments=encoder.arguments, padding=None, tolerance=cases[0]["tolerance"])

@@ -1,7 +1,8 @@
 """`python -m minibert.predict RUN [TEXT ...]`: classify new text with a finished run.
 
 RUN is a run's folder (its fine-tuned classifier, else its frozen one), or the folder or Hub id of any classifier
-that `head.read_classifier` reads. This is the last file: text in, labels out.
+that `head.read_classifier` reads. Text in, labels out.
+Next: `distill.py`, a smaller model from a bigger one.
 """
 
 import csv

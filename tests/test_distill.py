@@ -639,7 +639,7 @@ def test_the_log_has_the_mean_loss_since_its_last_line(monkeypatch):
     expected = [sum(seen[a:b]) / (b - a) for a, b in ((0, 2), (2, 4), (4, 5), (5, 6), (6, 8), (8, 10))]
     assert [entry[2] for entry in logged] == pytest.approx(expected, abs=2e-6)
     rates = [record["learning_rate"] for record in log if "hidden" in record]
-    assert rates == pytest.approx([5e-4 * (10 - update) / 10 for update in (1, 3, 4, 5, 7, 9)])
+    assert rates == pytest.approx([pair.settings.lr * (10 - update) / 10 for update in (1, 3, 4, 5, 7, 9)])
     assert [(r["epoch"], r["update"]) for r in log if "held_out_hidden" in r] == [(0, 0), (1, 5), (2, 10)]
 
 

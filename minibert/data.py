@@ -33,6 +33,7 @@ HELD_OUT = 0.2  # the share of train that becomes validation, and of a data set 
 SURROGATES = re.compile("[\ud800-\udfff]")  # half a character, which JSON can spell and UTF-8 cannot
 UNLABELLED = "unsup"  # aclImdb's folder of reviews without labels
 REVIEWS = Path(__file__).parent / "reviews"  # the task that comes with the package
+REVIEWS_GROUP = "difficulty"  # its column of kinds
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ def load_task(task, data=None, limit=None, test_limit=None, columns=None):
     """
     columns = columns or Columns()
     if task == "reviews":
-        parts, splits = read_folder(Path(data or REVIEWS), replace(columns, group=columns.group or "difficulty"))
+        parts, splits = read_folder(Path(data or REVIEWS), replace(columns, group=columns.group or REVIEWS_GROUP))
     elif task in TASKS:
         paths = [Path(data)] if data else [fetch(source, task) for source in SOURCES[task]]
         parts, splits = {"imdb": read_imdb, "sms-spam": read_sms, "mrpc": read_mrpc}[task](paths)

@@ -29,15 +29,16 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from .batch import Examples, bucketed_batches, sorted_batches
-from .config import read_config
 from .data import TASKS, load_task, numbered_lines
 from .files import Parser, UserError, number, read_json, run_command, write_json
-from .head import NATIVE, Classifier, pool, read_classifier, save_classifier
+from .head import NATIVE, Classifier, holds_classifier, pool, read_classifier, save_classifier
 from .load import find_checkpoint, load_encoder, save_encoder
 from .model import Encoder, additive_mask, initialize
 from .optim import AdamW, clip_gradients, linear_warmup, parameter_groups
 from .tokenizer import CHUNK, Sequence, Tokenizer, check_vocabulary, load_tokenizer
 from .train import (
+    CHECKPOINT_EVERY,
+    ESTIMATE_AFTER,
     PRECISIONS,
     Log,
     Progress,
@@ -54,8 +55,6 @@ LOSSES = ("hidden", "relations", "logits")
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 HELD_OUT_EVERY = 100  # of the sequences, one in this many is never trained on
 LOG_EVERY = 50  # updates
-CHECKPOINT_EVERY = 300  # seconds
-ESTIMATE_AFTER = 30  # updates
 
 
 @dataclass(frozen=True)
@@ -276,8 +275,7 @@ class Distillation:
             with torch.no_grad():
                 states, relations, logits = self.teacher(self.kept[ids], mask, types)
             student_states, student_relations, student_logits = self.student(ids, mask)
-        losses = {}
-        with autocast(self.device, self.settings.precision):
+            losses = {}
             if "hidden" in self.names:
                 targets = [states[layer + 1] for layer in self.layers]
                 losses["hidden"] = hidden_loss(student_states[1:], targets, mask)
@@ -482,9 +480,7 @@ def main(argv=None):
 def load_teacher(model):
     """(Classifier, its `minibert` section) if the checkpoint holds one, else (Encoder, {})."""
     folder = find_checkpoint(model)
-    read_config(folder)
-    values = read_json(folder / "config.json")
-    if "minibert" in values or (values.get("architectures") or [""])[0].endswith("ForSequenceClassification"):
+    if holds_classifier(read_json(folder / "config.json")):
         return read_classifier(folder)
     return load_encoder(folder), {}
 

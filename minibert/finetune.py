@@ -21,7 +21,7 @@ import torch
 from . import baselines, metrics, report
 from .batch import Examples, bucketed_batches, padding_fraction
 from .config import read_config
-from .data import FILE_TYPES, TASKS, Columns, load_task
+from .data import FILE_TYPES, REVIEWS_GROUP, TASKS, Columns, load_task
 from .files import Parser, UserError, number, read_json, run_command, write_json, write_text
 from .frozen import class_weights, encode, fit_heads
 from .head import NATIVE, POOLINGS, Classifier, new_classifier, resolve_head, save_classifier
@@ -302,7 +302,7 @@ def finish(job, facts, results):
             name: [np.array(result["probabilities"]).argmax(1) for result in results[name].values()] for name in results
         }
         values["groups"] = report.by_group(labels, job.task.test.groups, by_seed)
-        column = job.options.group_column or "difficulty"
+        column = job.options.group_column or REVIEWS_GROUP
         tables.append((f"test set by {column}", report.group_table(values["groups"])))
     tables.append((heading, confusion))
     write_json(job.folder / "metrics.json", values)

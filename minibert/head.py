@@ -176,9 +176,9 @@ def read_classifier(model, fused=True):
     folder = find_checkpoint(model)
     values, config = read_json(folder / "config.json"), read_config(folder)
     extra = values.get("minibert", {})
-    architecture = (values.get("architectures") or [""])[0]
-    if not extra and not architecture.endswith("ForSequenceClassification"):
-        raise UserError(f"{folder}: holds no classifier (architecture {architecture or 'not stated'})")
+    if not holds_classifier(values):
+        architecture = (values.get("architectures") or ["not stated"])[0]
+        raise UserError(f"{folder}: holds no classifier (architecture {architecture})")
     native_pooling, native_head = NATIVE[config.model_type]
     id2label = values.get("id2label") or {}
     try:
@@ -197,6 +197,12 @@ def read_classifier(model, fused=True):
         ignored["pooler."] = f"this head reads {pooling} pooling"
     classifier.account = fill(classifier, read_tensors(folder), names, folder, ignored)
     return classifier.eval(), extra
+
+
+def holds_classifier(values):
+    """Whether a config.json belongs to a classifier: ours, or a native one from transformers."""
+    architecture = (values.get("architectures") or [""])[0]
+    return bool(values.get("minibert")) or architecture.endswith("ForSequenceClassification")
 
 
 def head_names(model_type, native):

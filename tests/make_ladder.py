@@ -96,8 +96,7 @@ table = {}  # what references.json will hold
 def main():
     for rung in RUNGS:
         table[rung.name] = {"cases": globals()[f"make_{rung.name}"]()}
-    references = References.__new__(References)
-    references.table, references.arrays = table, arrays
+    references = References(table, arrays)
     check_plain(references)
     store_mistakes(references)
     save_file(dict(sorted(arrays.items())), FOLDER / "references.safetensors")

@@ -39,10 +39,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         length = {} if "Transfer-Encoding" in headers else {"Content-Length": str(len(body))}
         for name, value in {**length, **headers}.items():
             self.send_header(name, value)
+        self.send_header("Connection", "close")  # said, not just done: else a client may reuse what is closing
         self.end_headers()
         if self.command == "GET":
             self.wfile.write(body)
-        self.close_connection = True
 
     do_HEAD = do_GET
 

@@ -206,9 +206,8 @@ def test_an_error_that_is_no_known_mistake_fails_and_is_given_no_name(rung):
 )
 def test_a_mistake_is_named_only_where_the_answer_is_as_good_as_equal_to_it(answer, names):
     stored = {"relu": 1.0, "gelu-tanh": 1.003, "gelu-sigmoid": 3e-5}
-    references = References.__new__(References)
-    references.arrays = {f"gelu/mistake/{name}": np.full(3, value) for name, value in stored.items()}
-    references.arrays |= {"gelu/right": np.zeros(3), "gelu/positions": np.array([1, 2, 4])}
+    arrays = {f"gelu/mistake/{name}": np.full(3, value) for name, value in stored.items()}
+    references = References({}, arrays | {"gelu/right": np.zeros(3), "gelu/positions": np.array([1, 2, 4])})
     assert sorted(diagnose(RUNG["gelu"], np.array([9, answer, answer, 9, answer]), references, 1e-5)) == sorted(names)
 
 

@@ -4,6 +4,7 @@ Without an argument minibert itself climbs. Exit code 0 when something was check
 failed or none was checked, 2 when the command or the file is at fault.
 """
 
+import difflib
 import json
 import os
 import sys
@@ -78,7 +79,6 @@ class Shown:
 
     def __init__(self, colour):
         self.colour = colour
-        self.titles = {rung.name: rung.title for rung in RUNGS}
         print(f"{'rung':<26}{'result':<8}{'largest':>10}{'mean':>10}{'tolerance':>11}  where the largest difference is")
 
     def __call__(self, result):
@@ -108,8 +108,6 @@ def advice(mistakes):
 
 
 def find_rung(name):
-    import difflib
-
     for rung in RUNGS:
         if rung.name == name:
             return rung

@@ -15,7 +15,7 @@ from torch.nn import functional
 from .. import metrics, optim
 from ..config import EncoderConfig
 from ..head import NATIVE, NATIVE_NAMES, Classifier, LinearHead, MLPHead, pool
-from ..load import NAMES, normalize_names
+from ..load import NAMES, normalize_names, translate
 from ..model import ACTIVATIONS, Attention, Embeddings, Encoder, FeedForward, Layer, Pooler, additive_mask
 from ..tokenizer import Tokenizer, from_vocabulary
 
@@ -40,18 +40,15 @@ def filled(module, weights, family="bert", ours="", theirs=""):
     """The module with the given weights in it. `ours` and `theirs`: what its names begin with in the name tables."""
     state = {}
     for name in module.state_dict():
-        part, kind = name.rsplit(".", 1)
-        state[name] = weights[hugging_face_name(ours + part, family).removeprefix(theirs) + f".{kind}"]
+        state[name] = weights[in_checkpoint(ours + name, family).removeprefix(theirs)]
     module.load_state_dict(state, assign=True)
     return module.train(TRAIN)
 
 
-def hugging_face_name(module, family):
-    """A module's name (ours) in the family's words, through the tables of load.py and head.py."""
-    number = re.search(NUMBER, module)
-    pattern = re.sub(NUMBER, "#", module).removeprefix("encoder.")
+def in_checkpoint(parameter, family="bert"):
+    """A parameter's name (ours) in the family's words, through the tables of load.py and head.py."""
     table = {row[0]: row[FAMILIES[family]] for row in (*NAMES, *NATIVE_NAMES)}
-    return table[pattern].replace("#", number[0] if number else "#")
+    return translate(parameter.removeprefix("encoder."), table)
 
 
 # ---- text and small functions
@@ -178,11 +175,6 @@ def loss_and_gradients(input_ids, attention_mask, token_type_ids, labels, weight
     loss.backward()
     names = {name: parameter.grad for name, parameter in model.named_parameters()}
     return loss, {in_checkpoint(name): gradient for name, gradient in names.items()}
-
-
-def in_checkpoint(parameter, family="bert"):
-    part, kind = parameter.rsplit(".", 1)
-    return f"{hugging_face_name(part, family)}.{kind}"
 
 
 class Probe(nn.Module):

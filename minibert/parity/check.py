@@ -128,11 +128,11 @@ def near_misses(module):
 
 
 class References:
-    """Inputs, right answers and known wrong ones. Read once."""
+    """Inputs, right answers and known wrong ones: those stored beside this file, or the given ones."""
 
-    def __init__(self, folder=FOLDER):
-        self.table = json.loads((folder / "references.json").read_text(encoding="utf-8"))
-        self.arrays = load_file(folder / "references.safetensors")
+    def __init__(self, table=None, arrays=None):
+        self.table = json.loads((FOLDER / "references.json").read_text(encoding="utf-8")) if table is None else table
+        self.arrays = load_file(FOLDER / "references.safetensors") if arrays is None else arrays
 
     def cases(self, rung):
         return self.table[rung.name]["cases"]

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..files import UserError, read_json
 from ..load import find_checkpoint, normalize_names, read_tensors
-from .check import FOLDER, TIME_LIMIT, References, Wrong, run_rung, to_array
+from .check import FOLDER, SHAPE, TIME_LIMIT, References, Wrong, run_rung, to_array
 from .rungs import RUNGS
 
 NOT_WEIGHTS = ("cls.", "vocab_", "embeddings.position_ids")
@@ -28,11 +28,9 @@ def run_checkpoint(module, place, rungs=RUNGS, time_limit=TIME_LIMIT):
     folder = find_checkpoint(place)
     config = read_json(folder / "config.json")
     tensors, _ = normalize_names(read_tensors(folder))
-    references = References.__new__(References)
-    references.arrays = {
-        f"weights/{key}": tensor.numpy() for key, tensor in tensors.items() if not key.startswith(NOT_WEIGHTS)
-    }
-    weights = {key.removeprefix("weights/"): {"array": key} for key in references.arrays}
+    kept = {key: tensor.numpy() for key, tensor in tensors.items() if not key.startswith(NOT_WEIGHTS)}
+    references = References({}, {f"weights/{key}": array for key, array in kept.items()})
+    weights = {key: {"array": f"weights/{key}"} for key in kept}
     results = []
     for rung in rungs:
         cases = [case for case in known[name] if case["rung"] == rung.name]
@@ -76,10 +74,10 @@ def sliced(module, rung, encoder_name, cases):
         if rung.name != encoder_name:  # a head, on the encoder's output
             return [to_array(function(states[-1], attention_mask, rest[-2]), "")[cut]]
         if not isinstance(states, (list, tuple)):
-            raise Wrong("SHAPE", f"returned one {type(states).__name__}; expected {rung.returns}")
+            raise Wrong(SHAPE, f"returned one {type(states).__name__}; expected {rung.returns}")
         layers = [None if part == "embeddings" else int(part.split()[-1]) for part in case["expected"]]
         if len(states) <= max(layer or 0 for layer in layers):
-            raise Wrong("SHAPE", f"returned {len(states)} states; expected {rung.returns}")
+            raise Wrong(SHAPE, f"returned {len(states)} states; expected {rung.returns}")
         return [to_array(states[layer or 0], "")[cut] for layer in layers]
 
     return answer

@@ -46,10 +46,18 @@ def bucketed_batches(lengths, batch_size, seed, epoch):
     return [batches[i] for i in random.permutation(len(batches))]
 
 
-def sorted_batches(lengths, batch_size):
-    """Index batches for evaluation, longest first: the least padding, and a lack of memory shows at once."""
+def sorted_batches(lengths, tokens):
+    """Index batches for evaluation, as many texts in each as fit into so many `tokens`, padding included.
+
+    Longest first: the least padding, and a lack of memory shows at once. A text longer than `tokens` goes alone.
+    """
     order = np.argsort(-np.asarray(lengths), kind="stable")
-    return [order[i : i + batch_size].tolist() for i in range(0, len(order), batch_size)]
+    batches, start = [], 0
+    while start < len(order):
+        count = max(1, tokens // max(1, int(lengths[order[start]])))
+        batches.append(order[start : start + count].tolist())
+        start += count
+    return batches
 
 
 def padding_fraction(lengths, batches):

@@ -39,6 +39,7 @@ from .tokenizer import CHUNK, Sequence, Tokenizer, check_vocabulary, load_tokeni
 from .train import (
     CHECKPOINT_EVERY,
     ESTIMATE_AFTER,
+    EVALUATION_TOKENS,
     PRECISIONS,
     Log,
     Progress,
@@ -49,6 +50,7 @@ from .train import (
     resolve_device,
     resolve_precision,
     save_state,
+    to_device,
 )
 
 LOSSES = ("hidden", "relations", "logits")
@@ -270,7 +272,7 @@ class Distillation:
         self.names = settings.losses.split(",")
 
     def losses(self, batch):
-        ids, mask, types = batch.to(self.device, non_blocking=True)
+        ids, mask, types = to_device(batch, self.device)
         with autocast(self.device, self.settings.precision):
             with torch.no_grad():
                 states, relations, logits = self.teacher(self.kept[ids], mask, types)
@@ -289,8 +291,8 @@ class Distillation:
     @torch.inference_mode()
     def evaluate(self, examples):
         """Mean losses on texts that are not trained on, a dict of floats."""
-        batches, sums = sorted_batches(examples.lengths, self.settings.batch_size), Counter()
-        for batch in batches:
+        sums = Counter()
+        for batch in sorted_batches(examples.lengths, EVALUATION_TOKENS[self.device.type]):
             for name, loss in self.losses(examples.inputs(batch)).items():
                 sums[name] += loss.item() * len(batch)
         return {name: sums[name] / len(examples) for name in self.names}
@@ -303,7 +305,7 @@ def distill(distillation, examples, held_out, settings, checkpoint=None, resume=
     """
     model, device = distillation.student.model.eval(), distillation.device
     distillation.teacher.model.eval().requires_grad_(False)
-    optimizer = AdamW(parameter_groups(model, settings.lr, settings.weight_decay))
+    optimizer = AdamW(parameter_groups(model, settings.lr, settings.weight_decay), fused=True)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16")
     total_updates = -(-len(examples) // settings.batch_size) * settings.epochs

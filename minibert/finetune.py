@@ -207,6 +207,8 @@ def frozen_row(job, seed):
     options = job.options
     encoder = load_encoder(job.checkpoint)
     poolings = frozen_poolings(options, encoder)
+    if options.compile:
+        encoder.compile(dynamic=True)
     native_head = NATIVE[encoder.config.model_type][1]
     heads = {None: ("linear", "mlp"), "native": (native_head,)}.get(options.head, (options.head,))
     features, encoded = {}, 0
@@ -439,7 +441,7 @@ def parse(argv):
     add = machine.add_argument
     add("--precision", choices=("auto", *PRECISIONS), default="auto", help="auto: bf16 where it is fast")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if there is one")
-    add("--compile", action="store_true", help="torch.compile the classifier (needs a C++ compiler on CPU)")
+    add("--compile", action="store_true", help="torch.compile the model (on a CPU it needs a C++ compiler)")
     add("--output", metavar="DIR", help="where the run is kept (default: runs/TASK)")
     add("--resume", action="store_true", help="go on with the run in --output")
     add("--dry-run", action="store_true", help="read and check everything, say what would run, write nothing")

@@ -20,7 +20,7 @@ from .batch import sorted_batches
 from .files import cache_folder
 from .head import LinearHead, MLPHead, pool
 from .load import read_safetensors, write_safetensors
-from .train import TrainSettings, autocast, predict, softmax, train
+from .train import EVALUATION_TOKENS, TrainSettings, autocast, predict, softmax, to_device, train
 
 L2_STRENGTHS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 MLP_SETTINGS = TrainSettings(epochs=40, batch_size=128, lr=5e-4, weight_decay=0.1, warmup=0.05, patience=4)
@@ -41,28 +41,29 @@ class Features:
         return (self.vectors[indices],)
 
 
-def encode(encoder, examples, poolings, device, precision="fp32", batch_size=64, quiet=False, name="encoding"):
+def encode(encoder, examples, poolings, device, precision="fp32", quiet=False, name="encoding"):
     """({pooling: float32 tensor [N, E]}, number of texts encoded: 0 when all were in the cache).
 
-    Each text passes through the encoder once, in eval mode, for all poolings together.
+    Each text passes through the encoder once, in eval mode, for all poolings together. The tensors are mapped from the
+    cache's file: the system reads what is used, when it is used, and can drop it again.
     """
     poolings = sorted(poolings)
     path = cache_folder() / "features" / f"{fingerprint(encoder, examples, poolings, precision)}.safetensors"
     if path.is_file():
         return read_safetensors(path)[0], 0
     encoder.to(device).eval()
-    vectors = {pooling: torch.empty(len(examples), encoder.config.hidden_size) for pooling in poolings}
-    with torch.inference_mode(), tqdm(total=len(examples), desc=name, unit=" texts", disable=quiet or None) as bar:
-        for indices in sorted_batches(examples.lengths, batch_size):
-            batch = examples.inputs(indices).to(device, non_blocking=True)
-            with autocast(device, precision):
-                hidden = encoder(*batch)
-                for pooling in poolings:
-                    pooled = pool(hidden, batch.attention_mask, pooling, encoder.pooler)
-                    vectors[pooling][indices] = pooled.float().cpu()
+    shape = (len(examples), encoder.config.hidden_size)
+    vectors = {pooling: torch.empty(shape, device=device) for pooling in poolings}
+    bar = tqdm(total=len(examples), desc=name, unit=" texts", disable=quiet or None)
+    with torch.inference_mode(), bar, autocast(device, precision):
+        for indices in sorted_batches(examples.lengths, EVALUATION_TOKENS[device.type]):
+            input_ids, attention_mask, token_type_ids = to_device(examples.inputs(indices), device)
+            hidden = encoder(input_ids, attention_mask, token_type_ids)
+            for pooling in poolings:
+                vectors[pooling][indices] = pool(hidden, attention_mask, pooling, encoder.pooler).float()
             bar.update(len(indices))
     write_safetensors(path, vectors)
-    return vectors, len(examples)
+    return read_safetensors(path)[0], len(examples)
 
 
 def fingerprint(encoder, examples, poolings, precision):
@@ -104,7 +105,7 @@ def fit_heads(train_features, validation_features, train_labels, validation_labe
             progress = train(head, train_set, validation_set, settings, cpu, class_weights, quiet=True)
             candidates.append(("mlp", f"{progress.best_epoch + 1} epochs", head))
         for name, setting, head in candidates:
-            probabilities = softmax(predict(head, validation_set, torch.device("cpu"), batch_size=4096))
+            probabilities = softmax(predict(head, validation_set, torch.device("cpu")))
             tried.append({
                 "pooling": pooling,
                 "head": name,

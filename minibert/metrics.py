@@ -216,9 +216,7 @@ def log_loss(labels, probabilities):
 # Is the difference between two models luck?
 
 
-def paired_bootstrap(
-    labels, predictions_a, predictions_b, metric=accuracy, resamples=10_000, confidence=0.95, seed=0
-):
+def paired_bootstrap(labels, predictions_a, predictions_b, metric=accuracy, resamples=10_000, confidence=0.95, seed=0):
     """By how much does model b beat model a, and how far could another test set move that?
 
     Draw N of the N examples with replacement, score both models on that same draw, repeat `resamples` times,

@@ -12,6 +12,7 @@ Next: `load.py`, which fills these modules with pretrained weights.
 
 import math
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -40,11 +41,20 @@ class Dropout(nn.Module):
             return x
         if x.device.type != "cpu":
             return functional.dropout(x, self.p)
-        # A CPU draws one Bernoulli number at a time, which would be a fifth of the training time. Four 16-bit
-        # integers from one 64-bit draw decide the same thing: p is met to within 1 / 65536.
-        draws = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
-        draws = draws.view(torch.int16)[: x.numel()].view(x.shape)  # uniform over -32768 ... 32767
-        return x.masked_fill(draws < round(self.p * 65536) - 32768, 0.0) * (1 / (1 - self.p))
+        return (x * kept(x, self.p)).mul_(1 / (1 - self.p))
+
+
+def kept(x, p):
+    """What dropout leaves on a CPU: 0.0 with probability p, else 1.0; of x's shape and type.
+
+    Drawing Bernoulli numbers one at a time would be a third of the training time. Four 16-bit integers from one
+    64-bit draw decide the same thing: p is met to within 1 / 65536. The mask has x's own type because multiplying by
+    booleans is four times slower.
+    """
+    seed = torch.randint(2**63 - 1, ()).item()  # so that torch's seed, and a checkpoint's state, decide the rest
+    draws = np.random.PCG64DXSM(seed).random_raw((x.numel() + 3) // 4)  # half the time of torch's own generator
+    draws = torch.from_numpy(draws.view(np.int16))[: x.numel()].view(x.shape)  # uniform over -32768 ... 32767
+    return torch.ge(draws, round(p * 65536) - 32768, out=torch.empty(x.shape, dtype=x.dtype))
 
 
 class Embeddings(nn.Module):

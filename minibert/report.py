@@ -46,9 +46,7 @@ def score(labels, probabilities, label_names, seconds, trainable_parameters):
         for name, p, r, f, s in zip(label_names, *per_class, strict=True)
     }
     row |= {"seconds": round(seconds, 1), "trainable_parameters": trainable_parameters}
-    return {
-        key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()
-    }
+    return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
 
 
 def combine(rows):
@@ -66,9 +64,7 @@ def combine(rows):
 
 def result_table(rows, seeds):
     """The table of a run, one line per row, as text."""
-    lines = [
-        f"{'':<13}" + "".join(f"{heading:>16}" for _, heading in SCALARS) + f"{'trained':>13}{'seconds':>9}"
-    ]
+    lines = [f"{'':<13}" + "".join(f"{heading:>16}" for _, heading in SCALARS) + f"{'trained':>13}{'seconds':>9}"]
     for name, row in rows.items():
         mean, std = row.get("mean", row), row.get("std", {})
         cells = [f"{_cell(mean.get(key), std.get(key)):>16}" for key, _ in SCALARS]

@@ -26,6 +26,7 @@ from .optim import AdamW, clip_gradients, linear_warmup, parameter_groups
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 LOG_EVERY = 10  # updates
 CHECKPOINT_EVERY = 300  # seconds
+EVALUATION_TOKENS = {"cpu": 2**12, "cuda": 2**16}  # a batch's, padding included; larger only costs memory
 ESTIMATE_AFTER = 30  # updates, then a long job says how long it will take
 
 
@@ -70,7 +71,7 @@ def train(model, examples, validation, settings, device, class_weights=None, che
     """
     torch.manual_seed(settings.seed)  # dropout; the batches have a generator of their own
     model.to(device)
-    optimizer = AdamW(parameter_groups(model, settings.lr, settings.weight_decay, settings.head_lr))
+    optimizer = AdamW(parameter_groups(model, settings.lr, settings.weight_decay, settings.head_lr), fused=True)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     peak_rates = [group["lr"] for group in optimizer.param_groups]
     scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16")
@@ -106,12 +107,13 @@ def train(model, examples, validation, settings, device, class_weights=None, che
                 window_loss = 0.0
                 for start in range(0, len(window), micro_batch):
                     part = window[start : start + micro_batch]
-                    inputs = [tensor.to(device, non_blocking=True) for tensor in examples.inputs(part)]
-                    labels = examples.labels[part].to(device, non_blocking=True)
+                    *inputs, labels, weights = to_device(
+                        (*examples.inputs(part), examples.labels[part], example_weights[part]), device
+                    )
                     with autocast(device, settings.precision):
                         logits = model(*inputs)
                     losses = functional.cross_entropy(logits.float(), labels, reduction="none")
-                    loss = (losses * example_weights[part].to(device)).sum() / window_weight
+                    loss = (losses * weights).sum() / window_weight
                     scaler.scale(loss).backward()
                     window_loss = window_loss + loss.detach()
                 scaler.unscale_(optimizer)  # clipping has to see the gradients' true size
@@ -162,20 +164,18 @@ def train(model, examples, validation, settings, device, class_weights=None, che
 
 
 @torch.inference_mode()
-def predict(model, examples, device, precision="fp32", batch_size=64, quiet=True, name="predicting"):
+def predict(model, examples, device, precision="fp32", quiet=True, name="predicting"):
     """Logits of every example in its own order, float32 NumPy [N, C]; eval mode, longest texts first."""
     model.eval()
-    result = None
-    with tqdm(total=len(examples), desc=name, unit=" texts", disable=quiet or None) as bar:
-        for indices in sorted_batches(examples.lengths, batch_size):
-            inputs = [tensor.to(device, non_blocking=True) for tensor in examples.inputs(indices)]
-            with autocast(device, precision):
-                logits = model(*inputs).float().cpu().numpy()
-            if result is None:
-                result = np.empty((len(examples), logits.shape[1]), dtype=np.float32)
-            result[indices] = logits
+    logits, order = [], []
+    bar = tqdm(total=len(examples), desc=name, unit=" texts", disable=quiet or None)
+    with bar, autocast(device, precision):  # one autocast for all batches: it casts each weight only once
+        for indices in sorted_batches(examples.lengths, EVALUATION_TOKENS[device.type]):
+            logits.append(model(*to_device(examples.inputs(indices), device)).float())
+            order += indices
             bar.update(len(indices))
-    return result
+    result = torch.cat(logits).cpu().numpy()  # here a GPU is waited for, and nowhere before
+    return result[np.argsort(order)]
 
 
 def softmax(logits):
@@ -186,6 +186,13 @@ def softmax(logits):
 
 
 # ---- where and how precisely to compute
+
+
+def to_device(tensors, device):
+    """The tensors, on `device`. A GPU fetches them from pinned memory by itself, while it still computes."""
+    if device.type == "cpu":
+        return tensors
+    return [tensor.pin_memory().to(device, non_blocking=True) for tensor in tensors]
 
 
 def resolve_device(name):

@@ -547,8 +547,9 @@ def test_the_teacher_gets_no_gradient():
 
 
 def test_held_out_losses_are_means_over_texts(monkeypatch):
-    pair = side_by_side(tiny(), losses="hidden", batch_size=2)
+    pair = side_by_side(tiny(), losses="hidden")
     values = iter([1.0, 4.0])
+    monkeypatch.setattr(distill, "EVALUATION_TOKENS", {"cpu": 8})  # batches of two texts and of one
     monkeypatch.setattr(pair, "losses", lambda batch: {"hidden": torch.tensor(next(values))})
     examples = Examples(wordpiece(FULL).encode(["film", "good bad", "dull"]), [0] * 3)
     assert pair.evaluate(examples) == {"hidden": 2.0}  # two texts of 1, one of 4

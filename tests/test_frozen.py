@@ -1,6 +1,8 @@
 """Features are computed once, heads are fitted to convergence, and the baselines are what they say."""
 
 import math
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,15 +15,29 @@ from minibert.frozen import encode, fit_heads, fit_logistic
 from minibert.head import pool
 
 
-def test_features_are_the_pooled_hidden_states_in_the_order_of_the_texts():
+def test_features_are_the_pooled_hidden_states_in_the_order_of_the_texts(monkeypatch):
+    monkeypatch.setattr(frozen, "EVALUATION_TOKENS", {"cpu": 30})  # several batches
     encoder, examples = tiny_classifier().encoder.eval(), token_examples(11)
-    features, encoded = encode(encoder, examples, ["cls", "mean"], CPU, batch_size=3, quiet=True)
+    features, encoded = encode(encoder, examples, ["cls", "mean"], CPU, quiet=True)
     assert encoded == 11
     for i in (0, 5, 10):
         batch = examples.inputs([i])
         for pooling in ("cls", "mean"):
             alone = pool(encoder(*batch), batch.attention_mask, pooling)[0]
             torch.testing.assert_close(features[pooling][i], alone, atol=1e-5, rtol=0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_features_are_mapped_from_their_file_and_not_copied():
+    encoder, examples = tiny_classifier().encoder.eval(), token_examples(11)
+    for _ in range(2):  # as they are made, and as they are found
+        features, _ = encode(encoder, examples, ["mean"], CPU, quiet=True)
+        address = features["mean"].data_ptr()
+        for line in Path("/proc/self/maps").read_text().splitlines():
+            low, high = (int(end, 16) for end in line.split()[0].split("-"))
+            if low <= address < high:
+                break
+        assert line.endswith(".safetensors")
 
 
 def test_each_text_is_encoded_once_and_not_again_in_a_second_run(monkeypatch):

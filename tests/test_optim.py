@@ -86,6 +86,7 @@ def test_values_out_of_range_are_refused(wrong):
 # ---- AdamW against torch.optim.AdamW
 
 SHAPES = [(7, 5), (5,), (3, 2, 4), (1,)]
+fused_or_not = pytest.mark.parametrize("fused", [False, True], ids=["spelled out", "fused"])
 
 
 def two_copies(dtype, seed=0):
@@ -120,10 +121,12 @@ def assert_close(ours, theirs, limit=1e-6):
     ],
     ids=str,
 )
-def test_200_steps_agree_with_torch(dtype, options):
+@fused_or_not
+def test_200_steps_agree_with_torch(dtype, options, fused):
     ours, theirs = two_copies(dtype)
     start = [p.detach().clone() for p in ours]
-    optimizer, reference = AdamW(ours, lr=3e-3, **options), torch.optim.AdamW(theirs, lr=3e-3, **options)
+    optimizer = AdamW(ours, lr=3e-3, fused=fused, **options)
+    reference = torch.optim.AdamW(theirs, lr=3e-3, foreach=False, fused=False, **options)
     for step in range(200):
         set_gradients(step, ours, theirs)
         for group in optimizer.param_groups + reference.param_groups:
@@ -134,7 +137,23 @@ def test_200_steps_agree_with_torch(dtype, options):
     assert max((p - p0).abs().max() for p, p0 in zip(ours, start, strict=True)) > 0.05
 
 
-def test_groups_keep_their_own_settings():
+def test_each_path_runs_its_own_arithmetic(monkeypatch):
+    kernel, calls = torch._fused_adamw_, []
+
+    def counting(*lists, **rest):
+        calls.append(len(lists[0]))
+        return kernel(*lists, **rest)
+
+    monkeypatch.setattr(torch, "_fused_adamw_", counting)
+    for fused, expected in ((False, []), (True, [len(SHAPES)])):
+        parameters, _ = two_copies(torch.float32)
+        set_gradients(0, parameters, parameters)
+        AdamW(parameters, lr=1e-3, fused=fused).step()
+        assert calls == expected
+
+
+@fused_or_not
+def test_groups_keep_their_own_settings(fused):
     ours, theirs = two_copies(torch.float32)
 
     def groups(parameters):
@@ -144,7 +163,7 @@ def test_groups_keep_their_own_settings():
             {"params": parameters[3:], "weight_decay": 0.0},
         ]
 
-    optimizer = AdamW(groups(ours), lr=1e-3, weight_decay=0.03)
+    optimizer = AdamW(groups(ours), lr=1e-3, weight_decay=0.03, fused=fused)
     reference = torch.optim.AdamW(groups(theirs), lr=1e-3, weight_decay=0.03)
     for step in range(200):
         set_gradients(step, ours, theirs)
@@ -153,9 +172,10 @@ def test_groups_keep_their_own_settings():
     assert_close(ours, theirs)
 
 
-def test_parameters_whose_gradient_is_absent_in_some_steps_count_their_own_steps():
+@fused_or_not
+def test_parameters_whose_gradient_is_absent_in_some_steps_count_their_own_steps(fused):
     ours, theirs = two_copies(torch.float32)
-    optimizer = AdamW(ours, lr=3e-3, weight_decay=0.1)
+    optimizer = AdamW(ours, lr=3e-3, weight_decay=0.1, fused=fused)
     reference = torch.optim.AdamW(theirs, lr=3e-3, weight_decay=0.1)
     for step in range(200):
         absent = [i for i in range(len(SHAPES)) if (step + i) % (i + 2) == 0 or (i == 3 and step < 100)]
@@ -166,9 +186,10 @@ def test_parameters_whose_gradient_is_absent_in_some_steps_count_their_own_steps
 
 
 @pytest.mark.parametrize("through_a_file", [False, True])
-def test_a_restored_state_continues_identically(tmp_path, through_a_file):
+@fused_or_not
+def test_a_restored_state_continues_identically(tmp_path, through_a_file, fused):
     whole, _ = two_copies(torch.float32)
-    optimizer = AdamW(whole, lr=3e-3)
+    optimizer = AdamW(whole, lr=3e-3, fused=fused)
     for step in range(100):
         set_gradients(step, whole, whole)
         optimizer.step()
@@ -178,7 +199,7 @@ def test_a_restored_state_continues_identically(tmp_path, through_a_file):
     if through_a_file:
         torch.save(state, tmp_path / "state")
         state = torch.load(tmp_path / "state", weights_only=True)
-    restored = AdamW(halfway, lr=999.0)
+    restored = AdamW(halfway, lr=999.0, fused=fused)
     restored.load_state_dict(state)
     assert restored.param_groups[0]["lr"] == 3e-3
     for step in range(50, 100):
@@ -250,6 +271,17 @@ def test_clipping_agrees_with_torch(max_norm):
         assert a.grad is None or torch.allclose(a.grad, b.grad, rtol=1e-6, atol=0)
 
 
+def test_the_norm_of_a_large_gradient_is_right():
+    # As large as BERT's word embeddings, where sums in plain fp32 lose the small numbers.
+    generator = torch.Generator().manual_seed(0)
+    gradient = torch.rand(23_440_896, generator=generator)
+    exact = gradient.double().norm().item()
+    parameter = torch.zeros_like(gradient)
+    parameter.grad = gradient
+    assert clip_gradients([parameter], 1.0).item() == pytest.approx(exact, rel=5e-5)
+    assert gradient.double().norm().item() == pytest.approx(1.0, rel=1e-4)
+
+
 def test_clipping_with_no_gradients_at_all_has_norm_zero():
     assert clip_gradients([torch.zeros(2, requires_grad=True)], 1.0).item() == 0.0
 
@@ -295,3 +327,19 @@ def test_frozen_parameters_are_left_out(classifier):
     classifier.encoder.requires_grad_(False)
     grouped = {id(p) for group in parameter_groups(classifier, 1e-4, 0.1) for p in group["params"]}
     assert grouped == {id(p) for p in classifier.head.parameters()}
+
+
+@pytest.mark.gpu
+@fused_or_not
+def test_both_paths_agree_with_torch_on_a_gpu(fused):
+    ours, theirs = two_copies(torch.float32)
+    ours = [p.detach().cuda().requires_grad_() for p in ours]
+    optimizer = AdamW(ours, lr=3e-3, fused=fused)
+    reference = torch.optim.AdamW(theirs, lr=3e-3)
+    for step in range(50):
+        set_gradients(step, theirs, theirs)
+        for a, b in zip(ours, theirs, strict=True):
+            a.grad = b.grad.cuda()
+        optimizer.step()
+        reference.step()
+    assert_close([p.cpu() for p in ours], theirs)

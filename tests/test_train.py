@@ -78,8 +78,18 @@ def test_padding_fraction_by_hand():
     assert padding_fraction([4, 2], [[0, 1]]) == 0.25  # 8 positions, 6 tokens
 
 
-def test_evaluation_starts_with_the_longest():
-    assert sorted_batches([3, 9, 5], 2) == [[1, 2], [0]]
+def test_evaluation_starts_with_the_longest_and_fills_a_budget_of_tokens():
+    assert sorted_batches([3, 9, 5, 2], 10) == [[1], [2, 0], [3]]
+    assert sorted_batches([3, 9, 5, 2], 4) == [[1], [2], [0], [3]]  # longer than the budget: alone
+    assert sorted_batches([1] * 5, 3) == [[0, 1, 2], [3, 4]]
+
+
+def test_every_text_is_evaluated_once_whatever_the_budget():
+    lengths = np.random.default_rng(0).integers(1, 300, 500)
+    for tokens in (1, 256, 8192):
+        batches = sorted_batches(lengths, tokens)
+        assert sorted(i for batch in batches for i in batch) == list(range(500))
+        assert all(len(batch) == 1 or len(batch) * lengths[batch].max() <= tokens for batch in batches)
 
 
 # What one update computes
@@ -134,9 +144,10 @@ def test_early_stopping_waits_for_patience_epochs_without_gain(monkeypatch):
     assert next(accuracies) == 0.9  # epochs 3, 4 and 5 brought nothing; the sixth never ran
 
 
-def test_predictions_come_back_in_the_order_of_the_texts():
+def test_predictions_come_back_in_the_order_of_the_texts(monkeypatch):
+    monkeypatch.setattr("minibert.train.EVALUATION_TOKENS", {"cpu": 30})  # several batches
     classifier, examples = tiny_classifier().eval(), token_examples(21)
-    together = predict(classifier, examples, CPU, batch_size=4)
+    together = predict(classifier, examples, CPU)
     for i in (0, 7, 20):
         alone = classifier(*examples.inputs([i])).detach().numpy()[0]
         np.testing.assert_allclose(together[i], alone, atol=1e-5)
@@ -209,9 +220,7 @@ def test_a_killed_run_resumes_to_bit_identical_weights(tmp_path, monkeypatch, ki
     assert 0 < read_update(tmp_path / "b.safetensors") < 50
     torch.rand(7)  # whatever else drew random numbers meanwhile
     resumed = tiny_classifier(seed=9)  # its own first weights must not matter
-    progress = train(
-        resumed, *data, settings, CPU, checkpoint=tmp_path / "b.safetensors", resume=True, quiet=True
-    )
+    progress = train(resumed, *data, settings, CPU, checkpoint=tmp_path / "b.safetensors", resume=True, quiet=True)
     assert progress.best_epoch == expected.best_epoch and progress.best_loss == expected.best_loss
     for (name, mine), theirs in zip(resumed.named_parameters(), unbroken.parameters(), strict=True):
         assert torch.equal(mine, theirs), name

@@ -1,0 +1,324 @@
+"""The jobs of `benchmark.py`, one a process: `python benchmark_jobs.py '{"side": ..., "work": ...}'` prints its result.
+
+A job is a function SIDE_WORK(job) below; its result holds `rate` (real tokens or texts per second, warm-up and loading
+left out), `seconds` and, where they mean something, `flops` and `padding`. The peak memory of the process is added.
+"""
+
+import contextlib
+import gc
+import json
+import os
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from minibert.batch import Examples, bucketed_batches, padding_fraction
+from minibert.files import keep_freed_memory
+from minibert.frozen import encode, fit_heads
+from minibert.head import read_classifier
+from minibert.predict import load_classifier
+from minibert.tokenizer import Sequence, load_tokenizer
+from minibert.train import PRECISIONS, TrainSettings, predict, resolve_device, resolve_precision, train
+
+LR, WEIGHT_DECAY, WARMUP = 5e-5, 0.01, 0.1
+WARM_UP_BATCHES = 4
+
+
+def run_job(job):
+    if job["side"] == "minibert":
+        keep_freed_memory()  # as minibert's commands do when they start
+    result = {"unit": "texts/s", **globals()[f"{job['side']}_{job['work']}"](job)}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    if job["device"] == "cuda":
+        peak = torch.cuda.max_memory_allocated()
+    return {**result, "peak": peak / 1e9}
+
+
+def model_folder(job):
+    return Path(job["folder"]) / "model"
+
+
+def read_texts(job, part="train", times=1):
+    """The job's texts: a fixed sample (or one `times` as large, which begins with the same texts), and their labels."""
+    texts, labels = json.loads((Path(job["folder"]) / f"{job['task']}.json").read_text())[part]
+    count = job["texts" if part == "train" else "test_texts"] * job.get("more", 1) * times
+    if job["work"] == "whole":
+        count = len(texts)
+    order = np.random.default_rng(0).permutation(len(texts))[:count]
+    return [texts[i] for i in order], [labels[i] for i in order]
+
+
+def training_flops(job, lengths):
+    """Multiplications and additions that the real tokens need, forward and backward; padding does no work."""
+    config = json.loads((model_folder(job) / "config.json").read_text())
+    width, layers, inner = config["dim"], config["n_layers"], config["hidden_dim"]
+    weights = layers * (4 * width * width + 2 * width * inner)
+    return sum(6 * weights * n + 12 * layers * width * n * n for n in (int(n) for n in lengths))
+
+
+def training_result(job, lengths, padding, seconds):
+    """Rates count real tokens only: padding is no work done."""
+    return {
+        "rate": int(sum(lengths)) / seconds,
+        "unit": "tokens/s",
+        "texts": len(lengths),
+        "seconds": seconds,
+        "padding": padding,
+        "flops": training_flops(job, lengths),
+    }
+
+
+# ---- minibert's side
+
+
+def setup(job):
+    """(classifier, Examples, device, precision) as finetune.py makes them."""
+    device = resolve_device(job["device"])
+    precision, _ = resolve_precision(job["precision"], device)
+    classifier, _ = read_classifier(model_folder(job))
+    return classifier, tokenised(job, *read_texts(job)), device, precision
+
+
+def tokenised(job, texts, labels):
+    tokenizer = load_tokenizer(model_folder(job))
+    return Examples(tokenizer.encode(texts, None, job["max_length"]), labels, tokenizer.pad_id)
+
+
+def part_of(examples, start, stop):
+    return Examples(examples.sequences[start:stop], examples.labels[start:stop].tolist(), examples.pad_id)
+
+
+def timed_training(classifier, examples, job, device, precision):
+    """Seconds that an epoch takes, after a few batches of warm-up."""
+    settings = TrainSettings(
+        epochs=1, batch_size=job["batch_size"], lr=LR, weight_decay=WEIGHT_DECAY, warmup=WARMUP, precision=precision
+    )
+    one = part_of(examples, 0, 1)  # train() wants a validation set
+    warm_up = part_of(examples, 0, WARM_UP_BATCHES * job["batch_size"])
+    train(classifier, warm_up, one, settings, device, quiet=True)
+    gc.collect()  # the warm-up's optimizer
+    started = time.perf_counter()
+    train(classifier, examples, one, settings, device, quiet=True)
+    return time.perf_counter() - started
+
+
+def minibert_finetune(job):
+    classifier, examples, device, precision = setup(job)
+    if job.get("variant") == "compile":
+        classifier.compile(dynamic=True)
+    if job.get("variant") == "unpadded":
+        classifier = Unpadded(classifier)
+    seconds = timed_training(classifier, examples, job, device, precision)
+    batches = bucketed_batches(examples.lengths, job["batch_size"], 0, 0)
+    return training_result(job, examples.lengths, padding_fraction(examples.lengths, batches), seconds)
+
+
+def minibert_shape(job):
+    """Training on full batches of one shape, random token ids."""
+    classifier, _, device, precision = setup(job)
+    batch, length = job["shape"]
+    batches = max(WARM_UP_BATCHES, 2**15 // (batch * length))
+    ids = np.random.default_rng(0).integers(1000, 6000, (batches * batch, length))
+    examples = Examples([Sequence(row, length) for row in ids], [i % 2 for i in range(len(ids))])
+    seconds = timed_training(classifier, examples, {**job, "batch_size": batch}, device, precision)
+    return training_result(job, examples.lengths, 0.0, seconds)
+
+
+def minibert_frozen(job):
+    """Encode train and validation (a fifth) once, and fit every head on every pooling."""
+    classifier, examples, device, precision = setup(job)
+    cut = len(examples) * 4 // 5
+    parts = [part_of(examples, 0, cut), part_of(examples, cut, None)]
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["MINIBERT_CACHE"] = cache
+        encode(classifier.encoder, part_of(examples, 0, 64), ["cls"], device, precision, quiet=True)  # warm-up
+        started = time.perf_counter()
+        features = [
+            encode(classifier.encoder, part, ["cls", "mean"], device, precision, quiet=True)[0] for part in parts
+        ]
+        fit_heads(*features, *(part.labels.tolist() for part in parts), 2, ("linear", "mlp"), quiet=True)
+        seconds = time.perf_counter() - started
+    return {"rate": len(examples) / seconds, "seconds": seconds}
+
+
+def minibert_inference(job):
+    classifier = load_classifier(model_folder(job), device=job["device"], precision=job["precision"])
+    classifier.max_length = job["max_length"]
+    texts, _ = read_texts(job, "test")
+    if job.get("variant") == "compile":
+        classifier.classifier.compile(dynamic=True)
+    return timed_inference(classifier.predict, texts)
+
+
+def timed_inference(classify, texts):
+    classify(texts[:256])  # warm-up
+    started = time.perf_counter()
+    classify(texts)
+    seconds = time.perf_counter() - started
+    return {"rate": len(texts) / seconds, "seconds": seconds}
+
+
+def minibert_whole(job):
+    """Three epochs on every training text, then every test text; loading and tokenisation inside the clock."""
+    started = time.perf_counter()
+    classifier, examples, device, precision = setup(job)
+    test = tokenised(job, *read_texts(job, "test"))
+    settings = TrainSettings(epochs=3, batch_size=job["batch_size"], lr=LR, precision=precision)
+    train(classifier, examples, part_of(examples, 0, 1), settings, device, quiet=True)
+    trained = time.perf_counter() - started
+    predict(classifier, test, device, precision)
+    seconds = time.perf_counter() - started
+    return {
+        "rate": len(examples) / seconds, "seconds": seconds, "training": trained, "texts": len(examples),
+        "test_texts": len(test),
+    }  # fmt: skip
+
+
+def minibert_matmul(job):
+    """The machine's rate for large matrix products, in operations per second."""
+    rates = {"rate": 0, "seconds": 0}
+    for name in ("bf16", "fp32"):
+        matrix = torch.randn(4096, 4096, device=job["device"]).to(PRECISIONS[name] or torch.float32)
+        seconds = []
+        for _ in range(22):
+            started = time.perf_counter()
+            matrix @ matrix
+            if job["device"] == "cuda":
+                torch.cuda.synchronize()
+            seconds.append(time.perf_counter() - started)
+        rates[name] = 2 * 4096**3 / median(seconds[2:])
+    return rates
+
+
+class Unpadded(nn.Module):
+    """A classifier (of [CLS] pooling) with the batch's real tokens in one row, [N, E], so that no layer sees padding.
+
+    On a GPU its attention is PyTorch's variable-length kernel, elsewhere a loop over texts. Neither drops attention
+    weights (the kernel cannot), so this is less work than the others do: an upper limit of what there is to gain.
+    """
+
+    def __init__(self, classifier):
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, input_ids, attention_mask, token_type_ids):
+        encoder = self.classifier.encoder
+        lengths = attention_mask.sum(1)
+        offsets = functional.pad(lengths.cumsum(0), (1, 0)).to(torch.int32)  # [B + 1]
+        hidden = encoder.embeddings(input_ids, token_type_ids)[attention_mask.bool()]  # [N, E]
+        for layer in encoder.layers:
+            attention = layer.attention
+            parts = [part(hidden) for part in (attention.query, attention.key, attention.value)]
+            parts = [part.unflatten(-1, (attention.num_heads, attention.head_width)) for part in parts]  # [N, H, D]
+            attended = attention.output(attend_unpadded(*parts, offsets).flatten(1))
+            hidden = layer.attention_norm(hidden + layer.attention_dropout(attended))
+            hidden = layer.feed_forward_norm(hidden + layer.feed_forward_dropout(layer.feed_forward(hidden)))
+        return self.classifier.head(hidden[offsets[:-1].long()])
+
+
+def attend_unpadded(query, key, value, offsets):
+    """[N, H, D] each and where the texts begin, [B + 1] -> [N, H, D]."""
+    if query.device.type == "cuda":
+        from torch.nn.attention.varlen import varlen_attn  # new in PyTorch 2.10
+
+        longest = int(offsets.diff().max())
+        return varlen_attn(query, key, value, offsets, offsets, longest, longest)
+    lengths = offsets.diff().tolist()
+    texts = zip(*(part.transpose(0, 1).split(lengths, dim=1) for part in (query, key, value)), strict=True)
+    return torch.cat([functional.scaled_dot_product_attention(*text) for text in texts], dim=1).transpose(0, 1)
+
+
+# ---- transformers' side
+
+
+def trainer(job, train_body=True, epochs=1):
+    """transformers' Trainer on the job's texts; the result."""
+    from transformers import (
+        AutoModelForSequenceClassification,
+        AutoTokenizer,
+        DataCollatorWithPadding,
+        Trainer,
+        TrainingArguments,
+    )
+
+    precision, _ = resolve_precision(job["precision"], resolve_device(job["device"]))
+    model = AutoModelForSequenceClassification.from_pretrained(model_folder(job), dtype=torch.float32)
+    if not train_body:
+        model.base_model.requires_grad_(False)
+    tokenizer = AutoTokenizer.from_pretrained(model_folder(job))
+    # It sorts by length within 50 batches, but in a small set within a quarter of the set. Four times the texts, and
+    # a quarter of the steps, sort as many together as minibert does here.
+    times = 4 if train_body else 1
+    texts, labels = read_texts(job, times=times)
+    padded = job.get("padded", False)
+    encoded = tokenizer(texts, truncation=True, max_length=job["max_length"], padding="max_length" if padded else False)
+    rows = [
+        {"input_ids": ids, "attention_mask": mask, "labels": label}
+        for ids, mask, label in zip(encoded["input_ids"], encoded["attention_mask"], labels, strict=True)
+    ]
+    pad, masks = DataCollatorWithPadding(tokenizer), []
+
+    def collate(batch):
+        batch = pad(batch)
+        masks.append(batch["attention_mask"])
+        return batch
+
+    def run(rows, steps):
+        with tempfile.TemporaryDirectory() as output, contextlib.redirect_stdout(sys.stderr):
+            arguments = TrainingArguments(
+                output, max_steps=steps, per_device_train_batch_size=job["batch_size"], learning_rate=LR,
+                weight_decay=WEIGHT_DECAY, warmup_steps=WARMUP, lr_scheduler_type="linear", max_grad_norm=1.0,
+                bf16=precision == "bf16", fp16=precision == "fp16", use_cpu=job["device"] == "cpu", save_strategy="no",
+                eval_strategy="no", report_to=[], disable_tqdm=True, logging_strategy="no", seed=0,
+                train_sampling_strategy="random" if padded else "group_by_length",
+            )  # fmt: skip
+            runner = Trainer(model, arguments, train_dataset=rows, data_collator=collate)
+            started = time.perf_counter()
+            runner.train()
+            return time.perf_counter() - started
+
+    run(rows[: WARM_UP_BATCHES * job["batch_size"]], WARM_UP_BATCHES)
+    masks.clear()
+    gc.collect()  # the warm-up's optimizer
+    steps = epochs * -(-len(rows) // (times * job["batch_size"]))
+    seconds = run(rows, steps)
+    del masks[steps:]  # the loader reads one batch ahead
+    lengths = [int(length) for mask in masks for length in mask.sum(1)]
+    padding = 1 - sum(lengths) / sum(mask.numel() for mask in masks)
+    if train_body:
+        return training_result(job, lengths, padding, seconds)
+    return {"rate": len(rows) / seconds, "seconds": seconds, "padding": padding}
+
+
+def trainer_finetune(job):
+    return trainer(job)
+
+
+def trainer_frozen(job):
+    return trainer(job, train_body=False, epochs=3)
+
+
+def pipeline_inference(job):
+    """The text-classification pipeline, with its model in the same precision."""
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
+
+    precision, _ = resolve_precision(job["precision"], resolve_device(job["device"]))
+    dtype = PRECISIONS[precision] or torch.float32
+    model = AutoModelForSequenceClassification.from_pretrained(model_folder(job), dtype=dtype)
+    classify = pipeline(
+        "text-classification", model=model, tokenizer=AutoTokenizer.from_pretrained(model_folder(job)),
+        device=job["device"], batch_size=32, truncation=True, max_length=job["max_length"],
+    )  # fmt: skip
+    return timed_inference(classify, read_texts(job, "test")[0])
+
+
+if __name__ == "__main__":
+    print(json.dumps(run_job(json.loads(sys.argv[1]))))

@@ -2,10 +2,11 @@
 
 Every measurement runs in a process of its own, warm-up first and outside the clock, and the two sides take turns
 (A B A B ...), so that a machine that slows down slows both. What is printed is the median and the range, and the
-ratio of the medians. Both sides get the same texts, token ids, weights (DistilBERT's shape, random numbers: speed does
-not depend on them), batch size, dropout, optimizer settings and precision; what each job does exactly stands in
-`benchmark_jobs.py`. A part whose library or data is missing is skipped, and the report says why. The other side comes
-with `pip install 'minibert[reference]'`.
+ratio of the medians. Both sides get the same weights (DistilBERT's shape, random numbers: speed does not depend on
+them), batch size, dropout and optimizer settings, texts drawn from the same set, and the same precision where PARTS
+does not say otherwise; what each job does exactly stands in `benchmark_jobs.py`. What is minibert's own, such as sorted
+texts and kept memory, is on. A part whose library or data is missing is skipped, and the report says why. The other
+side comes with `pip install 'minibert[reference]'`.
 
 On a GPU, `--device cuda` adds the whole IMDb job, and training eager, compiled and unpadded.
 """
@@ -33,6 +34,7 @@ from minibert.head import Classifier, save_classifier
 from minibert.load import find_checkpoint
 from minibert.model import Encoder, initialize
 from minibert.tokenizer import load_tokenizer
+from minibert.train import resolve_device
 
 SHAPES = {
     "distilbert": dict(
@@ -91,6 +93,7 @@ EXTRA_PARTS = ("start-up", "shapes", "gpu")
 
 def main():
     options = parse()
+    resolve_device(options.device)  # one clear line if it is not there
     print_setting(options)
     wanted = options.only or [*PARTS, *EXTRA_PARTS]
     folder = Path(tempfile.mkdtemp(prefix="benchmark-"))
@@ -123,7 +126,8 @@ class Runner:
         self.common = {"folder": str(folder), "device": options.device, "batch_size": 16, "max_length": 256}
         self.common |= {"task": "imdb", "precision": "auto", "texts": options.texts, "test_texts": options.test_texts}
         jobs = 1 + 2 * options.rounds * sum(part in PARTS for part in wanted)
-        jobs += 4 * options.rounds * ("shapes" in wanted) + (3 * options.rounds + 1) * (options.device == "cuda")
+        jobs += 4 * options.rounds * ("shapes" in wanted)
+        jobs += (3 * options.rounds + 1) * ("gpu" in wanted and options.device == "cuda")
         self.bar = tqdm(total=jobs, unit=" runs", disable=None)
 
     def __call__(self, job):
@@ -131,7 +135,8 @@ class Runner:
         command = [sys.executable, program, json.dumps({"side": "minibert", **self.common, **job})]
         done = subprocess.run(command, capture_output=True, text=True, env=environment())
         if done.returncode:
-            raise UserError(f"{job} failed: {done.stderr.strip().splitlines()[-1]}")
+            reason = (done.stderr.strip().splitlines() or ["killed"])[-1]
+            raise UserError(f"{job} failed with exit code {done.returncode}: {reason}")
         self.bar.update()
         return json.loads(done.stdout.splitlines()[-1])
 
@@ -141,9 +146,10 @@ class Runner:
 
 
 def environment():
-    """minibert from this checkout, nothing from the network, no chatter."""
+    """minibert from this checkout, nothing from the network, no chatter, one GPU for each side."""
     root = str(Path(__file__).resolve().parent.parent)
-    return os.environ | {"PYTHONPATH": root, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
+    quiet = {"PYTHONPATH": root, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
+    return {"CUDA_VISIBLE_DEVICES": "0", **os.environ, **quiet}
 
 
 def compare(run, part, rate):
@@ -162,10 +168,11 @@ def compare(run, part, rate):
         for job, seen in zip(jobs, results, strict=True):
             seen.append(run(job))
             run.say(f"  {turn + 1} {job['side']:9} {describe(seen[-1], rate)}")
+    title = f"{part}, {results[0][0]['unit']}"
     if missing:
         run.say(f"  skipped the other side: {missing}")
-        return [(part, show(results[0], "rate"), "", "skipped", asked)]
-    rows = [(f"{part}, {results[0][0]['unit']}", *side_by_side(results, "rate"), asked)]
+        return [(title, show(results[0], "rate"), "", "skipped", asked)]
+    rows = [(title, *side_by_side(results, "rate"), asked)]
     rows.append(
         (f"{part}: peak memory, GB", *side_by_side(results, "peak"), "<= 0.8 x" if part == "finetune-best" else "")
     )
@@ -223,6 +230,9 @@ def gpu(run, rate):
         return ["\ngpu: skipped, --device is cpu"]
     lines = [f"\ntraining, IMDb <= 256 tokens, batch 32\n{'':10}{'tokens/s':>12}{'of bf16 rate':>14}{'peak GB':>10}"]
     for variant in ("eager", "compile", "unpadded"):
+        if variant == "unpadded" and not importlib.util.find_spec("torch.nn.attention.varlen"):
+            lines.append("unpadded  skipped: it needs PyTorch 2.10")
+            continue
         seen = [run(dict(work="finetune", variant=variant, batch_size=32)) for _ in range(run.options.rounds)]
         share = middle(seen, "flops") / middle(seen, "seconds") / rate["bf16"]
         lines.append(f"{variant:10}{middle(seen, 'rate'):>12,.0f}{share:>14.0%}{middle(seen, 'peak'):>10.2f}")
@@ -305,6 +315,8 @@ def prepare(folder, options):
             for part, those in parts.items()
         }
         write_json(folder / f"{task}.json", values)
+        if len(values["train"][0]) < 4 * options.texts:
+            print(f"{task}: only {len(values['train'][0])} texts, so the Trainer sorts fewer together than minibert")
     torch.manual_seed(0)
     config = EncoderConfig(
         "distilbert", max_position_embeddings=512, type_vocab_size=0, classifier_dropout=0.2, **SHAPES[options.shape]

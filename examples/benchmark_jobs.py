@@ -8,7 +8,6 @@ import contextlib
 import gc
 import json
 import os
-import resource
 import sys
 import tempfile
 import time
@@ -36,10 +35,20 @@ def run_job(job):
     if job["side"] == "minibert":
         keep_freed_memory()  # as minibert's commands do when they start
     result = {"unit": "texts/s", **globals()[f"{job['side']}_{job['work']}"](job)}
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    if job["device"] == "cuda":
-        peak = torch.cuda.max_memory_allocated()
-    return {**result, "peak": peak / 1e9}
+    return {**result, "peak": peak_memory(job["device"]) / 1e9}
+
+
+def peak_memory(device):
+    """The most bytes that this process has held: the GPU's, or the program's own."""
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated()
+    if sys.platform == "linux":  # getrusage would begin with what the parent had held
+        return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
+    if sys.platform == "darwin":
+        import resource  # which Windows lacks
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float("nan")
 
 
 def model_folder(job):
@@ -218,18 +227,17 @@ class Unpadded(nn.Module):
             attention = layer.attention
             parts = [part(hidden) for part in (attention.query, attention.key, attention.value)]
             parts = [part.unflatten(-1, (attention.num_heads, attention.head_width)) for part in parts]  # [N, H, D]
-            attended = attention.output(attend_unpadded(*parts, offsets).flatten(1))
+            attended = attention.output(attend_unpadded(*parts, offsets, input_ids.shape[1]).flatten(1))
             hidden = layer.attention_norm(hidden + layer.attention_dropout(attended))
             hidden = layer.feed_forward_norm(hidden + layer.feed_forward_dropout(layer.feed_forward(hidden)))
         return self.classifier.head(hidden[offsets[:-1].long()])
 
 
-def attend_unpadded(query, key, value, offsets):
-    """[N, H, D] each and where the texts begin, [B + 1] -> [N, H, D]."""
+def attend_unpadded(query, key, value, offsets, longest):
+    """[N, H, D] each, where the texts begin [B + 1], tokens of the longest -> [N, H, D]."""
     if query.device.type == "cuda":
         from torch.nn.attention.varlen import varlen_attn  # new in PyTorch 2.10
 
-        longest = int(offsets.diff().max())
         return varlen_attn(query, key, value, offsets, offsets, longest, longest)
     lengths = offsets.diff().tolist()
     texts = zip(*(part.transpose(0, 1).split(lengths, dim=1) for part in (query, key, value)), strict=True)
@@ -254,10 +262,9 @@ def trainer(job, train_body=True, epochs=1):
     if not train_body:
         model.base_model.requires_grad_(False)
     tokenizer = AutoTokenizer.from_pretrained(model_folder(job))
-    # It sorts by length within 50 batches, but in a small set within a quarter of the set. Four times the texts, and
-    # a quarter of the steps, sort as many together as minibert does here.
-    times = 4 if train_body else 1
-    texts, labels = read_texts(job, times=times)
+    # The Trainer sorts by length within 50 batches, but in a small set within a quarter of the set. Four times the
+    # texts, and a quarter of the steps, sort as many together as minibert does here.
+    texts, labels = read_texts(job, times=4)
     padded = job.get("padded", False)
     encoded = tokenizer(texts, truncation=True, max_length=job["max_length"], padding="max_length" if padded else False)
     rows = [
@@ -288,14 +295,14 @@ def trainer(job, train_body=True, epochs=1):
     run(rows[: WARM_UP_BATCHES * job["batch_size"]], WARM_UP_BATCHES)
     masks.clear()
     gc.collect()  # the warm-up's optimizer
-    steps = epochs * -(-len(rows) // (times * job["batch_size"]))
+    steps = epochs * -(-len(rows) // (4 * job["batch_size"]))
     seconds = run(rows, steps)
     del masks[steps:]  # the loader reads one batch ahead
     lengths = [int(length) for mask in masks for length in mask.sum(1)]
     padding = 1 - sum(lengths) / sum(mask.numel() for mask in masks)
     if train_body:
         return training_result(job, lengths, padding, seconds)
-    return {"rate": len(rows) / seconds, "seconds": seconds, "padding": padding}
+    return {"rate": len(lengths) / epochs / seconds, "seconds": seconds, "padding": padding}
 
 
 def trainer_finetune(job):

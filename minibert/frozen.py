@@ -52,17 +52,18 @@ def encode(encoder, examples, poolings, device, precision="fp32", quiet=False, n
     if path.is_file():
         return read_safetensors(path)[0], 0
     encoder.to(device).eval()
-    shape = (len(examples), encoder.config.hidden_size)
-    vectors = {pooling: torch.empty(shape, device=device) for pooling in poolings}
+    vectors, order = {pooling: [] for pooling in poolings}, []
     bar = tqdm(total=len(examples), desc=name, unit=" texts", disable=quiet or None)
     with torch.inference_mode(), bar, autocast(device, precision):
         for indices in sorted_batches(examples.lengths, EVALUATION_TOKENS[device.type]):
             input_ids, attention_mask, token_type_ids = to_device(examples.inputs(indices), device)
             hidden = encoder(input_ids, attention_mask, token_type_ids)
             for pooling in poolings:
-                vectors[pooling][indices] = pool(hidden, attention_mask, pooling, encoder.pooler).float()
+                vectors[pooling].append(pool(hidden, attention_mask, pooling, encoder.pooler).float())
+            order += indices
             bar.update(len(indices))
-    write_safetensors(path, vectors)
+    back = np.argsort(order)
+    write_safetensors(path, {pooling: torch.cat(parts).cpu()[back] for pooling, parts in vectors.items()})
     return read_safetensors(path)[0], len(examples)
 
 

@@ -39,8 +39,8 @@ class Batch(NamedTuple):
     attention_mask: torch.Tensor  # 1 = a token, 0 = padding
     token_type_ids: torch.Tensor
 
-    def to(self, device, non_blocking=False):
-        return Batch(*(tensor.to(device, non_blocking=non_blocking) for tensor in self))
+    def to(self, device):
+        return Batch(*(tensor.to(device) for tensor in self))
 
 
 class Tokenizer:

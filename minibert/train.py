@@ -26,7 +26,7 @@ from .optim import AdamW, clip_gradients, linear_warmup, parameter_groups
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 LOG_EVERY = 10  # updates
 CHECKPOINT_EVERY = 300  # seconds
-EVALUATION_TOKENS = {"cpu": 2**12, "cuda": 2**16}  # a batch's, padding included; larger only costs memory
+EVALUATION_TOKENS = {"cpu": 2**12, "cuda": 2**14}  # in a batch, padding included
 ESTIMATE_AFTER = 30  # updates, then a long job says how long it will take
 
 

@@ -2,6 +2,13 @@
 
 import json
 import math
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +23,17 @@ from minibert.frozen import Features
 from minibert.head import Classifier
 from minibert.model import Dropout, Encoder, initialize
 from minibert.tokenizer import Sequence
-from minibert.train import Log, TrainSettings, predict, read_update, resolve_device, resolve_precision, softmax, train
+from minibert.train import (
+    Log,
+    TrainSettings,
+    predict,
+    read_update,
+    resolve_device,
+    resolve_precision,
+    softmax,
+    to_device,
+    train,
+)
 
 CPU = torch.device("cpu")
 TINY = EncoderConfig("distilbert", 50, 16, 2, 2, 24, 12, type_vocab_size=0)
@@ -151,6 +168,59 @@ def test_predictions_come_back_in_the_order_of_the_texts(monkeypatch):
     for i in (0, 7, 20):
         alone = classifier(*examples.inputs([i])).detach().numpy()[0]
         np.testing.assert_allclose(together[i], alone, atol=1e-5)
+
+
+# Memory and devices
+
+ALLOCATE = """
+import torch
+from pathlib import Path
+from minibert.files import keep_freed_memory
+{}
+
+def resident():
+    return int(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0]) // 1024
+
+before = resident()
+block = torch.ones(2**24)  # 64 MiB
+del block
+print(resident() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="about glibc's malloc")
+@pytest.mark.parametrize("call, low, high", [("keep_freed_memory()", 60, 80), ("", -10, 10)])
+def test_freed_memory_is_kept_when_asked_for(call, low, high):
+    root = Path(train_module.__file__).parent.parent
+    done = subprocess.run(
+        [sys.executable, "-c", ALLOCATE.format(call)], capture_output=True, text=True, check=True,
+        env=os.environ | {"PYTHONPATH": str(root)},
+    )  # fmt: skip
+    assert low <= int(done.stdout) <= high
+
+
+def test_on_a_cpu_tensors_stay_what_they_are():
+    tensors = [torch.ones(2), torch.zeros(3)]
+    assert all(a is b for a, b in zip(to_device(tensors, CPU), tensors, strict=True))
+
+
+@pytest.mark.gpu
+def test_a_gpu_gets_the_tensors():
+    moved = to_device([torch.arange(5)], torch.device("cuda"))
+    assert moved[0].is_cuda and moved[0].tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
+def test_a_compiled_classifier_predicts_the_same_under_the_same_names():
+    torch.manual_seed(0)
+    encoder, examples = Encoder(replace(TINY, num_hidden_layers=1)), token_examples(9)
+    classifier = Classifier(encoder, ["no", "yes"], "cls", "mlp")
+    eager, names = predict(classifier, examples, CPU), list(classifier.state_dict())
+    classifier.compile(dynamic=True)
+    np.testing.assert_allclose(predict(classifier, examples, CPU), eager, atol=1e-5)
+    assert list(classifier.state_dict()) == names
+    train(classifier, examples, examples, TrainSettings(epochs=1), CPU, quiet=True)
+    assert np.abs(predict(classifier, examples, CPU) - eager).max() > 1e-6
 
 
 # Precision

@@ -110,10 +110,10 @@ def main():
             rows += start_up(run)
         if "shapes" in wanted:
             rows += shapes(run)
-        gpu_lines = gpu(run, rate) if "gpu" in wanted else []
+        print_table(rows)  # before the GPU's part, which may still fail
+        if "gpu" in wanted:
+            print(*gpu(run, rate), sep="\n")
         run.bar.close()
-        print_table(rows)
-        print(*gpu_lines, sep="\n")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

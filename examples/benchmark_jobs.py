@@ -89,11 +89,11 @@ def training_result(job, lengths, padding, seconds):
 
 
 def setup(job):
-    """(classifier, Examples, device, precision) as finetune.py makes them."""
+    """(classifier, device, precision) as finetune.py makes them."""
     device = resolve_device(job["device"])
     precision, _ = resolve_precision(job["precision"], device)
     classifier, _ = read_classifier(model_folder(job))
-    return classifier, tokenised(job, *read_texts(job)), device, precision
+    return classifier, device, precision
 
 
 def tokenised(job, texts, labels):
@@ -120,7 +120,8 @@ def timed_training(classifier, examples, job, device, precision):
 
 
 def minibert_finetune(job):
-    classifier, examples, device, precision = setup(job)
+    classifier, device, precision = setup(job)
+    examples = tokenised(job, *read_texts(job))
     if job.get("variant") == "compile":
         classifier.compile(dynamic=True)
     if job.get("variant") == "unpadded":
@@ -132,7 +133,7 @@ def minibert_finetune(job):
 
 def minibert_shape(job):
     """Training on full batches of one shape, random token ids."""
-    classifier, _, device, precision = setup(job)
+    classifier, device, precision = setup(job)
     batch, length = job["shape"]
     batches = max(WARM_UP_BATCHES, 2**15 // (batch * length))
     ids = np.random.default_rng(0).integers(1000, 6000, (batches * batch, length))
@@ -143,7 +144,8 @@ def minibert_shape(job):
 
 def minibert_frozen(job):
     """Encode train and validation (a fifth) once, and fit every head on every pooling."""
-    classifier, examples, device, precision = setup(job)
+    classifier, device, precision = setup(job)
+    examples = tokenised(job, *read_texts(job))
     cut = len(examples) * 4 // 5
     parts = [part_of(examples, 0, cut), part_of(examples, cut, None)]
     with tempfile.TemporaryDirectory() as cache:
@@ -178,7 +180,8 @@ def timed_inference(classify, texts):
 def minibert_whole(job):
     """Three epochs on every training text, then every test text; loading and tokenisation inside the clock."""
     started = time.perf_counter()
-    classifier, examples, device, precision = setup(job)
+    classifier, device, precision = setup(job)
+    examples = tokenised(job, *read_texts(job))
     test = tokenised(job, *read_texts(job, "test"))
     settings = TrainSettings(epochs=3, batch_size=job["batch_size"], lr=LR, precision=precision)
     train(classifier, examples, part_of(examples, 0, 1), settings, device, quiet=True)

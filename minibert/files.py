@@ -151,9 +151,10 @@ def keep_freed_memory():
     program may write to it. Training frees and takes blocks of the same sizes in every layer of every update.
     """
     max_mapped, trim_threshold = -4, -1  # M_MMAP_MAX and M_TRIM_THRESHOLD of mallopt(3)
-    if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "mallopt"):
-        ctypes.CDLL(None).mallopt(max_mapped, 0)
-        ctypes.CDLL(None).mallopt(trim_threshold, -1)  # never
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt:
+        mallopt(max_mapped, 0)
+        mallopt(trim_threshold, -1)  # never
 
 
 def _umask():

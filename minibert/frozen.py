@@ -16,11 +16,10 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from . import metrics
-from .batch import sorted_batches
 from .files import cache_folder
 from .head import LinearHead, MLPHead, pool
 from .load import read_safetensors, write_safetensors
-from .train import EVALUATION_TOKENS, TrainSettings, autocast, predict, softmax, to_device, train
+from .train import TrainSettings, compute_all, predict, softmax, train
 
 L2_STRENGTHS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 MLP_SETTINGS = TrainSettings(epochs=40, batch_size=128, lr=5e-4, weight_decay=0.1, warmup=0.05, patience=4)
@@ -52,18 +51,13 @@ def encode(encoder, examples, poolings, device, precision="fp32", quiet=False, n
     if path.is_file():
         return read_safetensors(path)[0], 0
     encoder.to(device).eval()
-    vectors, order = {pooling: [] for pooling in poolings}, []
-    bar = tqdm(total=len(examples), desc=name, unit=" texts", disable=quiet or None)
-    with torch.inference_mode(), bar, autocast(device, precision):
-        for indices in sorted_batches(examples.lengths, EVALUATION_TOKENS[device.type]):
-            input_ids, attention_mask, token_type_ids = to_device(examples.inputs(indices), device)
-            hidden = encoder(input_ids, attention_mask, token_type_ids)
-            for pooling in poolings:
-                vectors[pooling].append(pool(hidden, attention_mask, pooling, encoder.pooler).float())
-            order += indices
-            bar.update(len(indices))
-    back = np.argsort(order)
-    write_safetensors(path, {pooling: torch.cat(parts).cpu()[back] for pooling, parts in vectors.items()})
+
+    def pooled(input_ids, attention_mask, token_type_ids):
+        hidden = encoder(input_ids, attention_mask, token_type_ids)
+        return [pool(hidden, attention_mask, pooling, encoder.pooler) for pooling in poolings]
+
+    vectors = compute_all(pooled, examples, device, precision, quiet, name)
+    write_safetensors(path, dict(zip(poolings, vectors, strict=True)))
     return read_safetensors(path)[0], len(examples)
 
 

@@ -163,19 +163,30 @@ def train(model, examples, validation, settings, device, class_weights=None, che
     return progress
 
 
-@torch.inference_mode()
 def predict(model, examples, device, precision="fp32", quiet=True, name="predicting"):
-    """Logits of every example in its own order, float32 NumPy [N, C]; eval mode, longest texts first."""
+    """Logits of every example in its own order, float32 NumPy [N, C]; eval mode."""
     model.eval()
-    logits, order = [], []
+    (logits,) = compute_all(lambda *inputs: [model(*inputs)], examples, device, precision, quiet, name)
+    return logits.numpy()
+
+
+@torch.inference_mode()
+def compute_all(compute, examples, device, precision, quiet, name):
+    """What `compute(*inputs)`, a list of tensors [B, ...], gives for all examples, longest first.
+
+    Returns a list of float32 tensors [N, ...] on the CPU, in the examples' own order.
+    """
+    batches, order = [], []
     bar = tqdm(total=len(examples), desc=name, unit=" texts", disable=quiet or None)
     with bar, autocast(device, precision):  # one autocast for all batches: it casts each weight only once
         for indices in sorted_batches(examples.lengths, EVALUATION_TOKENS[device.type]):
-            logits.append(model(*to_device(examples.inputs(indices), device)).float())
+            results = compute(*to_device(examples.inputs(indices), device))
+            batches.append([result.float() for result in results])
             order += indices
             bar.update(len(indices))
-    result = torch.cat(logits).cpu().numpy()  # here a GPU is waited for, and nowhere before
-    return result[np.argsort(order)]
+    back = np.argsort(order)
+    # Here a GPU is waited for, and nowhere before.
+    return [torch.cat(parts).cpu()[back] for parts in zip(*batches, strict=True)]
 
 
 def softmax(logits):

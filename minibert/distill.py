@@ -3,7 +3,7 @@
 A shallow model trained on labels alone has little to learn from. One that watches a deep model work sees, for
 every token of every text, what the deep model makes of it; no labels are needed. As for DistilBERT (Sanh et al.
 2019, arXiv 1910.01108) the student is a DistilBERT of the teacher's width that starts as a copy of some of the
-teacher's layers. It then learns to match the teacher's
+teacher's layers; or of all of them, each with a part of its feed-forward neurons. It then learns to match the teacher's
 
     hidden states    each student layer against the teacher's layer it stands for (Jiao et al. 2020, TinyBERT, eq. 8)
     relations        which tokens resemble which, by query, key and value of the last layer (Wang et al. 2021,
@@ -56,6 +56,7 @@ from .train import (
 LOSSES = ("hidden", "relations", "logits")
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 HELD_OUT_EVERY = 100  # of the sequences, one in this many is never trained on
+WATCHED_SEQUENCES = 512  # from which the busiest feed-forward neurons are known
 LOG_EVERY = 50  # updates
 
 
@@ -64,6 +65,7 @@ class DistillSettings:
     """Everything that decides what a distillation computes."""
 
     layers: int
+    hidden_dim: int
     vocab_size: int
     initialization: str = "teacher"  # or "random"
     losses: str = "hidden,relations"
@@ -83,26 +85,35 @@ class DistillSettings:
 # ---- the student
 
 
-def new_student(teacher, num_layers, kept, initialization="teacher", pad_id=0):
+def new_student(teacher, num_layers, kept, initialization="teacher", pad_id=0, hidden_dim=None, batches=()):
     """(student encoder, the teacher layers that its layers stand for).
 
     kept: [V] the teacher's ids of the student's vocabulary, in the student's order. Student layer i stands for
     teacher layer `layers[i]` and starts as a copy of it; with "random" initialization everything starts fresh.
-    Raises UserError when the teacher has too few layers.
+    hidden_dim: feed-forward neurons per layer, None for as many as the teacher's. A narrower copy keeps those that
+    do most while the teacher reads `batches` (input_ids, attention_mask, token_type_ids).
+    Raises UserError when the teacher has too few layers or neurons.
     """
     config, depth = teacher.config, len(teacher.layers)
     if not 1 <= num_layers <= depth:
         raise UserError(f"--layers {num_layers}: the teacher has {depth}, and a student has between 1 and as many")
+    width = config.intermediate_size if hidden_dim is None else hidden_dim
+    if not 1 <= width <= config.intermediate_size:
+        raise UserError(
+            f"--hidden-dim {width}: the teacher has {config.intermediate_size}, and a student has between 1 and as many"
+        )
     # Evenly spaced, the last one among them: the student's output has to be the teacher's output.
     layers = [(i + 1) * depth // num_layers - 1 for i in range(num_layers)]
     config = replace(
-        config, model_type="distilbert", num_hidden_layers=num_layers, vocab_size=len(kept), type_vocab_size=0,
-        pad_token_id=pad_id, layer_norm_eps=1e-12,
+        config, model_type="distilbert", num_hidden_layers=num_layers, intermediate_size=width, vocab_size=len(kept),
+        type_vocab_size=0, pad_token_id=pad_id, layer_norm_eps=1e-12,
     )  # fmt: skip
     student = Encoder(config)
     if initialization == "random":
         initialize(student, config.initializer_range)
         return student, layers
+    narrower = width < teacher.config.intermediate_size
+    activity = neuron_activity(teacher, batches) if narrower else None
     with torch.no_grad():
         source = teacher.embeddings
         student.embeddings.word.weight.copy_(source.word.weight[kept])
@@ -111,8 +122,56 @@ def new_student(teacher, num_layers, kept, initialization="teacher", pad_id=0):
             student.embeddings.position.weight.add_(source.token_type.weight[0])
         student.embeddings.norm.load_state_dict(source.norm.state_dict())
         for layer, original in zip(student.layers, layers, strict=True):
-            layer.load_state_dict(teacher.layers[original].state_dict())
+            state = teacher.layers[original].state_dict()
+            if narrower:
+                part = busiest(teacher.layers[original].feed_forward, width, *activity[original])
+                state |= {f"feed_forward.{name}": tensor for name, tensor in part.items()}
+            layer.load_state_dict(state)
     return student, layers
+
+
+def busiest(feed_forward, width, mean, square):
+    """The state of a `FeedForward` of only `width` neurons: those of the given one that do most.
+
+    A neuron adds its activation times its column of `contract` to a token. The neurons whose addition has the
+    largest mean square stay; what each of the others adds on average stays, too, as a part of the bias.
+    mean, square: [F], of each neuron's activation.
+    """
+    state = feed_forward.state_dict()
+    columns = state["contract.weight"]  # [E, F]
+    order = (square * columns.square().sum(0)).argsort(descending=True, stable=True)
+    stay, go = order[:width].sort().values, order[width:]
+    return {
+        "expand.weight": state["expand.weight"][stay],
+        "expand.bias": state["expand.bias"][stay],
+        "contract.weight": columns[:, stay],
+        "contract.bias": state["contract.bias"] + columns[:, go] @ mean[go],
+    }
+
+
+@torch.inference_mode()
+def neuron_activity(encoder, batches):
+    """For each layer (mean [F], mean square [F]) of its feed-forward neurons' activations, over the real tokens."""
+    activations = {}
+
+    def keep(index):
+        def hook(module, inputs):
+            activations[index] = inputs[0]  # [B, T, F]
+
+        return hook
+
+    hooks = [layer.feed_forward.contract.register_forward_pre_hook(keep(i)) for i, layer in enumerate(encoder.layers)]
+    sums, squares, tokens = [0] * len(hooks), [0] * len(hooks), 0
+    for input_ids, attention_mask, token_type_ids in batches:
+        encoder(input_ids, attention_mask, token_type_ids)
+        real = attention_mask.bool()
+        for i, activation in activations.items():
+            sums[i] = sums[i] + activation[real].sum(0)
+            squares[i] = squares[i] + activation[real].square().sum(0)
+        tokens += int(real.sum())
+    for hook in hooks:
+        hook.remove()
+    return [(sum_ / tokens, square / tokens) for sum_, square in zip(sums, squares, strict=True)]
 
 
 def new_student_head(teacher, encoder, initialization="teacher"):
@@ -436,7 +495,8 @@ def main(argv=None):
     if len(sequences) < 2:
         raise UserError(f"{options.text}: one piece of text is too little; at least two are needed")
     settings = DistillSettings(
-        layers=options.layers or max(1, len(encoder.layers) // 2), vocab_size=len(kept),
+        layers=options.layers or max(1, len(encoder.layers) // 2),
+        hidden_dim=options.hidden_dim or encoder.config.intermediate_size, vocab_size=len(kept),
         initialization=options.initialization, losses=",".join(names), temperature=options.temperature,
         epochs=options.epochs, batch_size=options.batch_size, max_length=max_length, lr=options.lr,
         weight_decay=options.weight_decay, warmup=options.warmup, precision=precision, seed=options.seed,
@@ -444,17 +504,22 @@ def main(argv=None):
     )  # fmt: skip
     torch.manual_seed(settings.seed)
     pad_id = student_tokenizer.pad_id
-    student, layers = new_student(encoder, settings.layers, kept, settings.initialization, pad_id)
-    if is_classifier:
-        student = new_student_head(teacher, student, settings.initialization)
     held_out = Examples(sequences[::HELD_OUT_EVERY], [0] * len(sequences[::HELD_OUT_EVERY]), pad_id)
     rest = [sequence for i, sequence in enumerate(sequences) if i % HELD_OUT_EVERY]
     examples = Examples(rest, [0] * len(rest), pad_id)
+    watched = (examples.inputs([i]) for i in range(0, len(rest), -(-len(rest) // WATCHED_SEQUENCES)))
+    batches = ((torch.tensor(kept)[ids], mask, types) for ids, mask, types in watched)
+    student, layers = new_student(
+        encoder, settings.layers, kept, settings.initialization, pad_id, settings.hidden_dim, batches
+    )
+    if is_classifier:
+        student = new_student_head(teacher, student, settings.initialization)
     size = sum(p.numel() for p in student.parameters())
     say(
         f"teacher: {options.teacher} ({encoder.config.model_type}, {len(encoder.layers)} layers, "
         f"{sum(p.numel() for p in teacher.parameters()):,} parameters{', a classifier' if is_classifier else ''})",
         f"student: distilbert, {settings.layers} deep, for teacher layers {', '.join(str(i + 1) for i in layers)}; "
+        f"{settings.hidden_dim} feed-forward neurons in each; "
         f"{size:,} parameters, starting from {'the teacher' if settings.initialization == 'teacher' else 'random'}",
         f"vocabulary: {len(kept):,} of {tokenizer.backend.get_vocab_size():,} pieces, {coverage:.1%} of the text",
         f"text: {len(texts):,} texts in {len(sequences):,} sequences of at most {max_length} tokens, "
@@ -523,6 +588,7 @@ def parse(argv):
     student = parser.add_argument_group("student")
     add = student.add_argument
     add("--layers", type=number(int, 1), help="of the student (default: half of the teacher's)")
+    add("--hidden-dim", type=number(int, 1), metavar="N", help="feed-forward neurons in a layer (default: all)")
     add("--vocab-size", type=number(int, 1), metavar="N", help="keep the N most useful pieces (default: all)")
     add("--initialization", choices=("teacher", "random"), default="teacher", help="what the student starts from")
     add("--full-precision", action="store_true", help="store float32, not float16")

@@ -96,8 +96,8 @@ class Attention(nn.Module):
 
     Two paths, same numbers: `fused` hands the middle to PyTorch's scaled_dot_product_attention, which never
     stores the T x T matrix; the explicit one spells it out, and can therefore return the probabilities.
-    On a CPU the fused kernel knows no dropout (PyTorch would fall back on a slow one), so there the explicit path
-    serves training with attention dropout.
+    On a CPU the fused kernel knows no dropout (PyTorch would fall back on a slow one), and in bf16 its backward pass
+    is slower than the steps one by one; so there the explicit path serves training.
     """
 
     def __init__(self, config, fused=True):
@@ -116,7 +116,8 @@ class Attention(nn.Module):
         key = self.split_heads(self.key(hidden))  # [B, H, T, D]
         value = self.split_heads(self.value(hidden))  # [B, H, T, D]
         dropout = self.dropout.p if self.training else 0.0
-        if self.fused and not (dropout and hidden.device.type == "cpu"):
+        slow_backward = query.requires_grad and query.dtype == torch.bfloat16
+        if self.fused and not (hidden.device.type == "cpu" and (dropout or slow_backward)):
             probabilities = None
             context = functional.scaled_dot_product_attention(query, key, value, mask, dropout)  # [B, H, T, D]
         else:

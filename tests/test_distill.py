@@ -26,11 +26,13 @@ from minibert.distill import (
     Distillation,
     DistillSettings,
     Watched,
+    busiest,
     choose_vocabulary,
     cut_tokenizer,
     cut_up,
     hidden_loss,
     logit_loss,
+    neuron_activity,
     new_student,
     new_student_head,
     read_texts,
@@ -38,7 +40,7 @@ from minibert.distill import (
 )
 from minibert.files import UserError, read_json
 from minibert.head import Classifier, read_classifier, save_classifier
-from minibert.model import Encoder
+from minibert.model import Encoder, FeedForward, additive_mask
 from minibert.tokenizer import Tokenizer, from_vocabulary
 from minibert.train import Progress
 
@@ -281,6 +283,73 @@ def test_a_student_is_not_deeper_than_its_teacher_nor_empty(layers):
         new_student(tiny(), layers, [0, 1])
 
 
+@pytest.mark.parametrize("width", [0, 21])
+def test_a_student_is_not_wider_than_its_teacher_nor_empty(width):
+    with pytest.raises(UserError, match=f"--hidden-dim {width}: the teacher has 20"):
+        new_student(tiny(), 2, ALL, hidden_dim=width)
+
+
+def test_neurons_that_say_the_same_to_every_token_can_go_without_loss():
+    """Five of twenty listen to nothing; what they say becomes a bias. All others stay, in their order."""
+    layer = spread(FeedForward(tiny().config), seed=2)
+    deaf = [0, 3, 4, 11, 19]
+    with torch.no_grad():
+        layer.expand.weight[deaf] = 0
+        layer.contract.weight[:, deaf] *= 1e-3  # else these may be among the busiest
+    hidden = torch.randn(50, 12, generator=torch.Generator().manual_seed(1))
+    activation = layer.activation(layer.expand(hidden)).detach()
+    state = busiest(layer, 15, activation.mean(0), activation.square().mean(0))
+    stay = [i for i in range(20) if i not in deaf]
+    assert torch.equal(state["expand.weight"], layer.expand.weight[stay])
+    assert torch.equal(state["expand.bias"], layer.expand.bias[stay])
+    assert not torch.allclose(state["contract.bias"], layer.contract.bias, atol=1e-5)
+    narrow = FeedForward(tiny(intermediate_size=15).config)
+    narrow.load_state_dict(state)
+    assert torch.allclose(narrow(hidden), layer(hidden), atol=1e-5)
+
+
+def test_a_neuron_counts_by_what_it_adds_and_not_by_its_activation_alone():
+    layer = FeedForward(tiny(intermediate_size=3).config)
+    with torch.no_grad():
+        layer.contract.weight[:] = torch.tensor([0.1, 3.0, 1.0])
+    state = busiest(layer, 1, torch.zeros(3), torch.tensor([100.0, 1.0, 4.0]))  # adds 12 x 1, 9 and 4
+    assert torch.equal(state["expand.weight"], layer.expand.weight[1:2])
+
+
+@pytest.mark.parametrize("model_type", ["bert", "distilbert"])
+def test_activity_is_taken_over_real_tokens_of_all_batches(model_type):
+    encoder = tiny(model_type, layers=3)
+    batches = [batch_of(), batch_of(["one", "a good film of the hello world"], ["it is", "not"])]
+    activity = neuron_activity(encoder, batches)
+    assert len(activity) == 3
+    for index, (mean, square) in enumerate(activity):
+        each = []
+        for batch in batches:
+            with torch.no_grad():
+                below = encoder(*batch, return_all=True)[index]
+                layer, mask = encoder.layers[index], batch.attention_mask
+                attended, _ = layer.attention(below, additive_mask(mask, below.dtype))
+                expanded = layer.feed_forward.expand(layer.attention_norm(below + attended))
+                each.append(functional.gelu(expanded)[mask.bool()])
+        assert torch.allclose(mean, torch.cat(each).mean(0), atol=1e-5)
+        assert torch.allclose(square, torch.cat(each).square().mean(0), rtol=1e-4, atol=1e-5)
+    assert not any(layer.feed_forward.contract._forward_pre_hooks for layer in encoder.layers)
+
+
+def test_a_narrow_student_is_the_teacher_with_fewer_neurons():
+    teacher, batches = tiny("bert", layers=3), [batch_of()]
+    whole, _ = new_student(teacher, 2, ALL)
+    student, layers = new_student(teacher, 2, ALL, hidden_dim=8, batches=batches)
+    assert student.config.intermediate_size == 8 and layers == [0, 2]
+    activity = neuron_activity(teacher, batches)
+    for ours, theirs, original in zip(student.layers, whole.layers, layers, strict=True):
+        expected = theirs.state_dict()
+        part = busiest(theirs.feed_forward, 8, *activity[original])
+        expected |= {f"feed_forward.{name}": tensor for name, tensor in part.items()}
+        assert same(ours.state_dict(), expected)
+    assert same(student.embeddings.state_dict(), whole.embeddings.state_dict())
+
+
 def test_a_whole_distilbert_copy_gives_the_very_hidden_states(tiny_distilbert):
     teacher, batch = load_encoder(tiny_distilbert), batch_of()
     student, _ = new_student(teacher, 2, ALL)
@@ -492,7 +561,7 @@ def side_by_side(teacher, layers=2, kept=ALL, **settings):
     if isinstance(teacher, Classifier):
         student = new_student_head(teacher, student)
     names = "hidden,relations,logits" if isinstance(teacher, Classifier) else "hidden,relations"
-    settings = DistillSettings(layers, len(kept), **({"losses": names} | settings))
+    settings = DistillSettings(layers, 20, len(kept), **({"losses": names} | settings))
     return Distillation(teacher, student.eval(), chosen, kept, settings, CPU)
 
 
@@ -729,9 +798,9 @@ def test_a_student_has_half_the_layers_and_all_pieces_unless_told_otherwise(seen
 
 def test_every_flag_reaches_the_loop(seen, teacher, text, tmp_path):
     flags = {
-        "layers": 3, "vocab_size": 100, "initialization": "random", "losses": "relations", "epochs": 7, "batch_size": 5,
-        "max_length": 9, "lr": 0.25, "weight_decay": 0.125, "warmup": 0.5, "seed": 11, "precision": "bf16",
-        "temperature": 3.5,
+        "layers": 3, "hidden_dim": 7, "vocab_size": 100, "initialization": "random", "losses": "relations",
+        "epochs": 7, "batch_size": 5, "max_length": 9, "lr": 0.25, "weight_decay": 0.125, "warmup": 0.5, "seed": 11,
+        "precision": "bf16", "temperature": 3.5,
     }  # fmt: skip
     more = [item for name, value in flags.items() for item in (f"--{name.replace('_', '-')}", value)]
     distill.main(arguments(teacher, text, tmp_path / "run", *more))
@@ -739,8 +808,24 @@ def test_every_flag_reaches_the_loop(seen, teacher, text, tmp_path):
     assert {name: getattr(settings, name) for name in flags} == flags
     assert read_json(tmp_path / "run" / "settings.json").items() >= flags.items()
     assert seen["examples"].lengths.max() == 9
-    copied, _ = new_student(load_encoder(teacher), 3, seen["pair"].kept.tolist())
+    copied, _ = new_student(load_encoder(teacher), 3, seen["pair"].kept.tolist(), hidden_dim=7, batches=[batch_of()])
     assert not same(seen["pair"].student.model.layers[0].state_dict(), copied.half().layers[0].state_dict())
+
+
+def test_the_busiest_neurons_are_those_of_the_text_that_is_trained_on(seen, teacher, tmp_path):
+    """Of 600 texts, less 6 held out, every second is looked at; the teacher reads them by its own numbers."""
+    texts = lines(600)
+    more = ["--hidden-dim", 9, "--vocab-size", 110, "--layers", 4, "--full-precision"]
+    distill.main(arguments(teacher, write_lines(tmp_path / "texts.txt", texts), tmp_path / "run", *more))
+    trained = [text for i, text in enumerate(texts) if i % 100]
+    small = load_tokenizer(tmp_path / "run")
+    kept = seen["pair"].kept
+    batches = [(kept[ids], mask, types) for ids, mask, types in (small([text]) for text in trained[::2])]
+    expected, _ = new_student(load_encoder(teacher), 4, kept.tolist(), hidden_dim=9, batches=batches)
+    student = load_encoder(tmp_path / "run")
+    assert student.config.intermediate_size == 9
+    for (name, ours), theirs in zip(student.named_parameters(), expected.parameters(), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-5), name
 
 
 def test_seeds_give_different_random_starts(seen, teacher, text, tmp_path):
@@ -852,7 +937,8 @@ def test_a_run_says_what_it_makes_of_what(teacher, text, tmp_path, capsys):
     distill.main(options)
     printed = capsys.readouterr().out
     size = sum(tensor.numel() for tensor in load_encoder(tmp_path / "run").state_dict().values())
-    assert f"1 deep, for teacher layers 4; {size:,} parameters, starting from the teacher" in printed
+    assert f"1 deep, for teacher layers 4; 20 feed-forward neurons in each; {size:,} parameters, " in printed
+    assert "starting from the teacher" in printed
     assert f"110 of {len(FULL)} pieces" in printed and "40 texts in 40 sequences" in printed
     assert "hidden,relations; computing on cpu in fp32" in printed
     assert "after epoch 0: held-out hidden" in printed and "after epoch 1: held-out hidden" in printed
@@ -1024,7 +1110,8 @@ def unfinished(often, teacher, text, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "more, named",
     [(["--lr", "1e-2"], "lr = 0.003, not 0.01"), (["--losses", "hidden"], "losses = hidden,relations, not hidden"),
-     (["--epochs", 5], "epochs = 4, not 5"), (["--layers", 1], "layers = 2, not 1")],
+     (["--epochs", 5], "epochs = 4, not 5"), (["--layers", 1], "layers = 2, not 1"),
+     (["--hidden-dim", 7], "hidden_dim = 20, not 7")],
 )  # fmt: skip
 def test_resuming_with_other_settings_is_refused_and_names_them(unfinished, more, named):
     with pytest.raises(UserError, match=named):
@@ -1098,6 +1185,8 @@ def refuse(teacher, text, tmp_path):
     [
         (["--layers", 0], "--layers: 0 is out of range"),
         (["--layers", 5], "--layers 5: the teacher has 4"),
+        (["--hidden-dim", 0], "--hidden-dim: 0 is out of range"),
+        (["--hidden-dim", 21], "--hidden-dim 21: the teacher has 20"),
         (["--vocab-size", 10], f"--vocab-size 10: .* are {SMALLEST}"),
         (["--losses", "nonsense"], "--losses nonsense: choose among hidden, relations, logits"),
         (["--losses", "hidden,"], "--losses hidden,: choose among"),

@@ -371,6 +371,25 @@ def test_both_families_drop_attention_probabilities(kernel_calls, family, fused)
         assert abs(probabilities.sum(-1).mean().item() - 1) < 0.05  # dropped after the softmax: sums to 1 on average
 
 
+def test_bf16_on_a_cpu_goes_forward_the_fused_way_and_learns_the_explicit_one(kernel_calls):
+    """And the two ways, forward and back, differ by no more than bf16 rounds."""
+    attention = Layer(dropout_config("bert")).attention
+    hidden = torch.randn(3, 17, attention.query.in_features, generator=torch.Generator().manual_seed(4))
+    mask = additive_mask(torch.arange(17) < torch.tensor([[17], [9], [4]]), torch.float32)
+    gradients = {}
+    for precision in (torch.bfloat16, torch.float32):
+        attention.zero_grad()
+        with torch.autocast("cpu", precision, enabled=precision == torch.bfloat16):
+            with torch.no_grad():
+                fused, _ = attention(hidden, mask)
+            learning, _ = attention(hidden, mask)
+        assert kernel_calls["fused"] == (1 if precision == torch.bfloat16 else 3)
+        assert difference(fused.float(), learning.detach().float()) <= 0.02 * learning.abs().max().item()
+        learning.float().square().sum().backward()
+        gradients[precision] = attention.query.weight.grad.clone()
+    assert difference(*gradients.values()) <= 0.05 * gradients[torch.float32].abs().max().item()
+
+
 @paths
 def test_training_with_attention_dropout_is_right_on_average(fused):
     # A linear value path makes the mean over dropout masks the output without dropout.

@@ -108,8 +108,9 @@ def part_of(examples, start, stop):
 def timed_training(classifier, examples, job, device, precision):
     """Seconds that an epoch takes, after a few batches of warm-up."""
     settings = TrainSettings(
-        epochs=1, batch_size=job["batch_size"], lr=LR, weight_decay=WEIGHT_DECAY, warmup=WARMUP, precision=precision
-    )
+        epochs=1, batch_size=job["batch_size"], micro_batch=job.get("micro_batch", 0), lr=LR,
+        weight_decay=WEIGHT_DECAY, warmup=WARMUP, precision=precision,
+    )  # fmt: skip
     one = part_of(examples, 0, 1)  # train() wants a validation set
     warm_up = part_of(examples, 0, WARM_UP_BATCHES * job["batch_size"])
     train(classifier, warm_up, one, settings, device, quiet=True)
@@ -128,7 +129,9 @@ def minibert_finetune(job):
         classifier = Unpadded(classifier)
     seconds = timed_training(classifier, examples, job, device, precision)
     batches = bucketed_batches(examples.lengths, job["batch_size"], 0, 0)
-    return training_result(job, examples.lengths, padding_fraction(examples.lengths, batches), seconds)
+    size = job.get("micro_batch") or job["batch_size"]
+    parts = [batch[i : i + size] for batch in batches for i in range(0, len(batch), size)]
+    return training_result(job, examples.lengths, padding_fraction(examples.lengths, parts), seconds)
 
 
 def minibert_shape(job):

@@ -1,29 +1,25 @@
 """`python -m minibert.distill TEACHER TEXT --output FOLDER`: a smaller student from a bigger teacher.
 
-A shallow model trained on labels alone has little to learn from. One that watches a deep model work sees, for
-every token of every text, what the deep model makes of it; no labels are needed. As for DistilBERT (Sanh et al.
-2019, arXiv 1910.01108) the student is a DistilBERT of the teacher's width that starts as a copy of some of the
-teacher's layers; or of all of them, each with a part of its feed-forward neurons. It then learns to match the teacher's
+A small model trained on labels alone has little to learn from. One that watches a big model work sees, for every
+token of every text, what the big model makes of it; no labels are needed. The student is a DistilBERT that starts as
+a part of the teacher (`student.py`), as DistilBERT did (Sanh et al. 2019, arXiv 1910.01108), and learns to match its
 
     hidden states    each student layer against the teacher's layer it stands for (Jiao et al. 2020, TinyBERT, eq. 8)
     relations        which tokens resemble which, by query, key and value of the last layer (Wang et al. 2021,
                      MiniLMv2, arXiv 2012.15828, eq. 1 and 2)
     logits           softened class probabilities, when the teacher is a classifier (Hinton et al. 2015)
 
-The vocabulary shrinks to the pieces that the text needs: in a small model most parameters are word embeddings.
 `weights/minibert-tiny` was made by this command. Next: `parity/`, where others' code is checked.
 """
 
 import hashlib
-import json
 import math
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import tokenizers
 import torch
 from torch.nn import functional
 from tqdm import tqdm
@@ -31,11 +27,12 @@ from tqdm import tqdm
 from .batch import Examples, bucketed_batches, sorted_batches
 from .data import TASKS, load_task, numbered_lines
 from .files import Parser, UserError, number, read_json, run_command, write_json
-from .head import NATIVE, Classifier, holds_classifier, pool, read_classifier, save_classifier
+from .head import Classifier, holds_classifier, pool, read_classifier, save_classifier
 from .load import find_checkpoint, load_encoder, save_encoder
-from .model import Encoder, additive_mask, initialize
+from .model import additive_mask
 from .optim import AdamW, clip_gradients, linear_warmup, parameter_groups
-from .tokenizer import CHUNK, Sequence, Tokenizer, check_vocabulary, load_tokenizer
+from .student import choose_vocabulary, cut_tokenizer, neuron_activity, new_student, new_student_head
+from .tokenizer import CHUNK, Sequence, check_vocabulary, load_tokenizer
 from .train import (
     CHECKPOINT_EVERY,
     ESTIMATE_AFTER,
@@ -54,9 +51,8 @@ from .train import (
 )
 
 LOSSES = ("hidden", "relations", "logits")
-SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 HELD_OUT_EVERY = 100  # of the sequences, one in this many is never trained on
-WATCHED_SEQUENCES = 512  # from which the busiest feed-forward neurons are known
+WATCHED_SEQUENCES = 512  # at most so many sequences show which neurons are busiest
 LOG_EVERY = 50  # updates
 
 
@@ -65,7 +61,7 @@ class DistillSettings:
     """Everything that decides what a distillation computes."""
 
     layers: int
-    hidden_dim: int
+    intermediate_size: int
     vocab_size: int
     initialization: str = "teacher"  # or "random"
     losses: str = "hidden,relations"
@@ -80,168 +76,6 @@ class DistillSettings:
     precision: str = "fp32"
     seed: int = 0
     text: str = ""  # a hash of teacher, vocabulary and texts, so that --resume never goes on with others
-
-
-# ---- the student
-
-
-def new_student(teacher, num_layers, kept, initialization="teacher", pad_id=0, hidden_dim=None, batches=()):
-    """(student encoder, the teacher layers that its layers stand for).
-
-    kept: [V] the teacher's ids of the student's vocabulary, in the student's order. Student layer i stands for
-    teacher layer `layers[i]` and starts as a copy of it; with "random" initialization everything starts fresh.
-    hidden_dim: feed-forward neurons per layer, None for as many as the teacher's. A narrower copy keeps those that
-    do most while the teacher reads `batches` (input_ids, attention_mask, token_type_ids).
-    Raises UserError when the teacher has too few layers or neurons.
-    """
-    config, depth = teacher.config, len(teacher.layers)
-    if not 1 <= num_layers <= depth:
-        raise UserError(f"--layers {num_layers}: the teacher has {depth}, and a student has between 1 and as many")
-    width = config.intermediate_size if hidden_dim is None else hidden_dim
-    if not 1 <= width <= config.intermediate_size:
-        raise UserError(
-            f"--hidden-dim {width}: the teacher has {config.intermediate_size}, and a student has between 1 and as many"
-        )
-    # Evenly spaced, the last one among them: the student's output has to be the teacher's output.
-    layers = [(i + 1) * depth // num_layers - 1 for i in range(num_layers)]
-    config = replace(
-        config, model_type="distilbert", num_hidden_layers=num_layers, intermediate_size=width, vocab_size=len(kept),
-        type_vocab_size=0, pad_token_id=pad_id, layer_norm_eps=1e-12,
-    )  # fmt: skip
-    student = Encoder(config)
-    if initialization == "random":
-        initialize(student, config.initializer_range)
-        return student, layers
-    narrower = width < teacher.config.intermediate_size
-    activity = neuron_activity(teacher, batches) if narrower else None
-    with torch.no_grad():
-        source = teacher.embeddings
-        student.embeddings.word.weight.copy_(source.word.weight[kept])
-        student.embeddings.position.weight.copy_(source.position.weight)
-        if source.token_type is not None:  # a DistilBERT has no types; in a text on its own every token is of type 0
-            student.embeddings.position.weight.add_(source.token_type.weight[0])
-        student.embeddings.norm.load_state_dict(source.norm.state_dict())
-        for layer, original in zip(student.layers, layers, strict=True):
-            state = teacher.layers[original].state_dict()
-            if narrower:
-                part = busiest(teacher.layers[original].feed_forward, width, *activity[original])
-                state |= {f"feed_forward.{name}": tensor for name, tensor in part.items()}
-            layer.load_state_dict(state)
-    return student, layers
-
-
-def busiest(feed_forward, width, mean, square):
-    """The state of a `FeedForward` of only `width` neurons: those of the given one that do most.
-
-    A neuron adds its activation times its column of `contract` to a token. The neurons whose addition has the
-    largest mean square stay; what each of the others adds on average stays, too, as a part of the bias.
-    mean, square: [F], of each neuron's activation.
-    """
-    state = feed_forward.state_dict()
-    columns = state["contract.weight"]  # [E, F]
-    order = (square * columns.square().sum(0)).argsort(descending=True, stable=True)
-    stay, go = order[:width].sort().values, order[width:]
-    return {
-        "expand.weight": state["expand.weight"][stay],
-        "expand.bias": state["expand.bias"][stay],
-        "contract.weight": columns[:, stay],
-        "contract.bias": state["contract.bias"] + columns[:, go] @ mean[go],
-    }
-
-
-@torch.inference_mode()
-def neuron_activity(encoder, batches):
-    """For each layer (mean [F], mean square [F]) of its feed-forward neurons' activations, over the real tokens."""
-    activations = {}
-
-    def keep(index):
-        def hook(module, inputs):
-            activations[index] = inputs[0]  # [B, T, F]
-
-        return hook
-
-    hooks = [layer.feed_forward.contract.register_forward_pre_hook(keep(i)) for i, layer in enumerate(encoder.layers)]
-    sums, squares, tokens = [0] * len(hooks), [0] * len(hooks), 0
-    for input_ids, attention_mask, token_type_ids in batches:
-        encoder(input_ids, attention_mask, token_type_ids)
-        real = attention_mask.bool()
-        for i, activation in activations.items():
-            sums[i] = sums[i] + activation[real].sum(0)
-            squares[i] = squares[i] + activation[real].square().sum(0)
-        tokens += int(real.sum())
-    for hook in hooks:
-        hook.remove()
-    return [(sum_ / tokens, square / tokens) for sum_, square in zip(sums, squares, strict=True)]
-
-
-def new_student_head(teacher, encoder, initialization="teacher"):
-    """A `Classifier` around the student's encoder whose head starts as the teacher's, or fresh ("random").
-
-    BERT's pooler + linear becomes DistilBERT's first token -> dense -> ReLU -> linear: the dense layer is copied,
-    though it was trained for a tanh.
-    """
-    pooling, head = (teacher.pooling, teacher.head_name)
-    if pooling == "pooler":
-        pooling, head = NATIVE["distilbert"]
-    student = Classifier(encoder, teacher.label_names, pooling, head)
-    initialize(student.head, encoder.config.initializer_range)
-    if initialization == "random":
-        return student
-    with torch.no_grad():
-        student.head.output.load_state_dict(teacher.head.output.state_dict())
-        if head == "mlp":
-            dense = teacher.encoder.pooler.dense if teacher.pooling == "pooler" else teacher.head.dense
-            student.head.dense.load_state_dict(dense.state_dict())
-    return student
-
-
-# ---- the vocabulary
-
-
-def choose_vocabulary(tokenizer, texts, size, quiet=False):
-    """(the teacher's ids to keep, ascending; the share of the text's pieces that they cover).
-
-    Kept always: special tokens, every single character and every one-character suffix, so that whatever the
-    teacher could spell the student can spell too. The rest are the pieces most frequent in the texts. A word
-    whose piece goes is spelled with shorter ones. size None keeps everything.
-    """
-    vocabulary = tokenizer.backend.get_vocab()
-    if size is None or size >= len(vocabulary):
-        return sorted(vocabulary.values()), 1.0
-    state = json.loads(tokenizer.backend.to_str())
-    model = state["model"]
-    if model["type"] != "WordPiece":
-        raise UserError(f"--vocab-size: only a WordPiece vocabulary can be cut, and the teacher's is {model['type']}")
-    suffix = model["continuing_subword_prefix"]
-    special = {*SPECIAL_TOKENS, model["unk_token"], *(t["content"] for t in state["added_tokens"] if t["special"])}
-    special |= {tokenizer.backend.id_to_token(i) for i in (tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id)}
-    always = {i for token, i in vocabulary.items() if token in special or len(token.removeprefix(suffix)) == 1}
-    if size < len(always):
-        raise UserError(
-            f"--vocab-size {size}: the special tokens and single characters, which have to stay, are {len(always):,}"
-        )
-    counts = Counter()
-    with tqdm(total=len(texts), desc="counting pieces", unit=" texts", leave=False, disable=quiet or None) as bar:
-        for start in range(0, len(texts), CHUNK):
-            for ids in tokenizer.pieces(texts[start : start + CHUNK]):
-                counts.update(ids)
-            bar.update(len(texts[start : start + CHUNK]))
-    frequent = sorted((i for i in vocabulary.values() if i not in always), key=lambda i: (-counts[i], i))
-    kept = always | set(frequent[: size - len(always)])
-    return sorted(kept), sum(counts[i] for i in kept) / max(1, counts.total())
-
-
-def cut_tokenizer(tokenizer, kept):
-    """The same tokenizer with only the pieces `kept` (the teacher's ids), renumbered in that order."""
-    state = json.loads(tokenizer.backend.to_str())
-    renumbered = {old: new for new, old in enumerate(kept)}
-    state["model"]["vocab"] = {token: renumbered[i] for token, i in state["model"]["vocab"].items() if i in renumbered}
-    state["added_tokens"] = [
-        {**token, "id": renumbered[token["id"]]} for token in state["added_tokens"] if token["id"] in renumbered
-    ]
-    state["post_processor"] = None  # it names ids; `Tokenizer` makes a new one
-    names = {name: tokenizer.backend.id_to_token(getattr(tokenizer, f"{name}_id")) for name in ("cls", "sep", "pad")}
-    return Tokenizer(tokenizers.Tokenizer.from_str(json.dumps(state)), tokenizer.max_length, **names)
 
 
 # ---- what the student should match
@@ -388,6 +222,7 @@ def distill(distillation, examples, held_out, settings, checkpoint=None, resume=
 
     if progress.update == 0:
         judge()
+    begun, first = time.monotonic(), progress.update
     total = settings.epochs * len(examples)
     with tqdm(total=total, initial=done, desc="distilling", unit=" texts", disable=quiet or None) as bar:
         while progress.epoch < settings.epochs:
@@ -423,7 +258,8 @@ def distill(distillation, examples, held_out, settings, checkpoint=None, resume=
                         saved, progress.seconds = now, now - started
                         save_state(checkpoint, model, {}, optimizer, scaler, settings, progress, len(examples))
                 if progress.update == ESTIMATE_AFTER and not quiet:
-                    announce_length((time.monotonic() - started) / ESTIMATE_AFTER * total_updates, device)
+                    pace = (time.monotonic() - begun) / (ESTIMATE_AFTER - first)
+                    announce_length(pace * total_updates, device, "--limit 2000")
             progress.epoch, progress.batch = progress.epoch + 1, 0
             progress.seconds = time.monotonic() - started
             judge()
@@ -496,7 +332,7 @@ def main(argv=None):
         raise UserError(f"{options.text}: one piece of text is too little; at least two are needed")
     settings = DistillSettings(
         layers=options.layers or max(1, len(encoder.layers) // 2),
-        hidden_dim=options.hidden_dim or encoder.config.intermediate_size, vocab_size=len(kept),
+        intermediate_size=options.intermediate_size or encoder.config.intermediate_size, vocab_size=len(kept),
         initialization=options.initialization, losses=",".join(names), temperature=options.temperature,
         epochs=options.epochs, batch_size=options.batch_size, max_length=max_length, lr=options.lr,
         weight_decay=options.weight_decay, warmup=options.warmup, precision=precision, seed=options.seed,
@@ -507,10 +343,11 @@ def main(argv=None):
     held_out = Examples(sequences[::HELD_OUT_EVERY], [0] * len(sequences[::HELD_OUT_EVERY]), pad_id)
     rest = [sequence for i, sequence in enumerate(sequences) if i % HELD_OUT_EVERY]
     examples = Examples(rest, [0] * len(rest), pad_id)
-    watched = (examples.inputs([i]) for i in range(0, len(rest), -(-len(rest) // WATCHED_SEQUENCES)))
-    batches = ((torch.tensor(kept)[ids], mask, types) for ids, mask, types in watched)
+    activity = None
+    if settings.intermediate_size < encoder.config.intermediate_size and settings.initialization == "teacher":
+        activity = neuron_activity(encoder, watched_batches(examples, torch.tensor(kept), options.quiet))
     student, layers = new_student(
-        encoder, settings.layers, kept, settings.initialization, pad_id, settings.hidden_dim, batches
+        encoder, settings.layers, kept, settings.initialization, pad_id, settings.intermediate_size, activity
     )
     if is_classifier:
         student = new_student_head(teacher, student, settings.initialization)
@@ -519,7 +356,7 @@ def main(argv=None):
         f"teacher: {options.teacher} ({encoder.config.model_type}, {len(encoder.layers)} layers, "
         f"{sum(p.numel() for p in teacher.parameters()):,} parameters{', a classifier' if is_classifier else ''})",
         f"student: distilbert, {settings.layers} deep, for teacher layers {', '.join(str(i + 1) for i in layers)}; "
-        f"{settings.hidden_dim} feed-forward neurons in each; "
+        f"{settings.intermediate_size} feed-forward neurons in each; "
         f"{size:,} parameters, starting from {'the teacher' if settings.initialization == 'teacher' else 'random'}",
         f"vocabulary: {len(kept):,} of {tokenizer.backend.get_vocab_size():,} pieces, {coverage:.1%} of the text",
         f"text: {len(texts):,} texts in {len(sequences):,} sequences of at most {max_length} tokens, "
@@ -542,6 +379,14 @@ def main(argv=None):
     state.unlink(missing_ok=True)
     say(f"saved in {folder} after {progress.seconds / 60:.1f} minutes: config.json, model.safetensors, tokenizer.json")
     return 0
+
+
+def watched_batches(examples, kept, quiet):
+    """Some of the sequences, evenly spread and one at a time, in the teacher's ids."""
+    some = range(0, len(examples), -(-len(examples) // WATCHED_SEQUENCES))
+    for i in tqdm(some, desc="watching neurons", unit=" texts", leave=False, disable=quiet or None):
+        input_ids, attention_mask, token_type_ids = examples.inputs([i])
+        yield kept[input_ids], attention_mask, token_type_ids
 
 
 def load_teacher(model):
@@ -588,7 +433,7 @@ def parse(argv):
     student = parser.add_argument_group("student")
     add = student.add_argument
     add("--layers", type=number(int, 1), help="of the student (default: half of the teacher's)")
-    add("--hidden-dim", type=number(int, 1), metavar="N", help="feed-forward neurons in a layer (default: all)")
+    add("--intermediate-size", type=number(int, 1), metavar="N", help="feed-forward neurons in a layer (default: all)")
     add("--vocab-size", type=number(int, 1), metavar="N", help="keep the N most useful pieces (default: all)")
     add("--initialization", choices=("teacher", "random"), default="teacher", help="what the student starts from")
     add("--full-precision", action="store_true", help="store float32, not float16")

@@ -135,13 +135,23 @@ def run_command(main):
     """Run a command's `main`, and turn a UserError into one line on standard error and exit code 2."""
     keep_freed_memory()
     try:
-        sys.exit(main())
+        code = main()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        code = 2
+    except SystemExit as stop:  # --help
+        code = stop.code
+    except BrokenPipeError:
+        code = 141
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
-        sys.exit(130)
+        code = 130
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read the output has enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it ends
+        code = code or 141
+    sys.exit(code)
 
 
 def keep_freed_memory():

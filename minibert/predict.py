@@ -2,7 +2,7 @@
 
 RUN is a run's folder (its fine-tuned classifier, else its frozen one), or the folder or Hub id of any classifier
 that `head.read_classifier` reads. Text in, labels out.
-Next: `distill.py`, a smaller model from a bigger one.
+Next: `student.py`, a smaller model out of a bigger one.
 """
 
 import csv

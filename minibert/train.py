@@ -172,21 +172,21 @@ def predict(model, examples, device, precision="fp32", quiet=True, name="predict
 
 @torch.inference_mode()
 def compute_all(compute, examples, device, precision, quiet, name):
-    """What `compute(*inputs)`, a list of tensors [B, ...], gives for all examples, longest first.
+    """Call `compute(*inputs)`, which returns a list of tensors [B, ...], on all examples, longest texts first.
 
-    Returns a list of float32 tensors [N, ...] on the CPU, in the examples' own order.
+    Returns a list of float32 tensors [N, ...] on the CPU, in the examples' own order. Eval mode is the caller's part.
     """
-    batches, order = [], []
+    outputs, order = [], []
     bar = tqdm(total=len(examples), desc=name, unit=" texts", disable=quiet or None)
     with bar, autocast(device, precision):  # one autocast for all batches: it casts each weight only once
         for indices in sorted_batches(examples.lengths, EVALUATION_TOKENS[device.type]):
             results = compute(*to_device(examples.inputs(indices), device))
-            batches.append([result.float() for result in results])
+            outputs.append([result.float() for result in results])
             order += indices
             bar.update(len(indices))
     back = np.argsort(order)
     # Here a GPU is waited for, and nowhere before.
-    return [torch.cat(parts).cpu()[back] for parts in zip(*batches, strict=True)]
+    return [torch.cat(parts).cpu()[back] for parts in zip(*outputs, strict=True)]
 
 
 def softmax(logits):
@@ -229,15 +229,16 @@ def resolve_precision(name, device):
 
 
 def autocast(device, precision):
-    """Matrix products in `precision`; sums, softmax and LayerNorm stay in fp32, where rounding would hurt."""
+    """Matrix products in `precision`; sums and LayerNorm stay in fp32, where rounding would hurt. So does softmax on a
+    GPU; on a CPU its result is rounded, too."""
     if PRECISIONS[precision] is None:
         return contextlib.nullcontext()
     return torch.autocast(device.type, PRECISIONS[precision])
 
 
-def announce_length(seconds, device):
+def announce_length(seconds, device, flags="--limit 2000 --test-limit 2000"):
     if seconds > 300:
-        hint = "; --limit 2000 --test-limit 2000 gives a first answer sooner" if device.type == "cpu" else ""
+        hint = f"; {flags} gives a first answer sooner" if device.type == "cpu" else ""
         tqdm.write(f"  training will take about {seconds / 60:.0f} minutes here{hint}")
 
 

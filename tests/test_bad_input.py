@@ -1014,3 +1014,36 @@ def test_a_folder_without_permission_is_refused(distilbert, tmp_path):
         stack.callback(locked.chmod, 0o700)
         with pytest.raises(UserError, match="locked"):
             write_text(locked / "new.txt", "text")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes break otherwise elsewhere")
+@pytest.mark.parametrize(
+    "ending, code, line",
+    [
+        ("", 141, ""),
+        ("raise UserError('no')", 2, "error: no\n"),
+        ("raise SystemExit(0)", 141, ""),
+        ("raise KeyboardInterrupt", 130, "\nstopped\n"),
+    ],
+    ids=["done", "wrong", "help", "stopped"],
+)
+@pytest.mark.parametrize("characters", [1, 10**6])
+def test_a_reader_who_has_enough_is_no_traceback(characters, ending, code, line):
+    """`... | head -1`: the little that Python keeps back until the end, and the much that it does not."""
+    program = f"""if True:
+        from minibert.files import UserError, run_command
+        def main():
+            print("x" * {characters})
+            {ending}
+        input()
+        run_command(main)"""
+    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    environment = os.environ | {"PYTHONUNBUFFERED": ""}
+    process = subprocess.Popen([sys.executable, "-c", program], cwd=REPOSITORY, env=environment, text=True, **pipes)
+    process.stdout.close()
+    process.stdin.write("go\n")
+    process.stdin.close()
+    error = process.stderr.read()
+    if characters > 1:  # then the pipe breaks before the ending
+        code, line = 141, ""
+    assert (process.wait(60), error) == (code, line)

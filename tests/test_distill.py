@@ -1253,13 +1253,15 @@ def test_the_command_prints_one_line_and_exits_with_2(teacher, text, tmp_path):
 def test_minilms_student_has_8_million_parameters_and_spells_what_minilm_spells(weights_folder):
     folder = weights_folder / "all-MiniLM-L6-v2"
     teacher, tokenizer = load_encoder(folder), load_tokenizer(folder)
-    kept, coverage = choose_vocabulary(tokenizer, ["A fine film.", "Dull, and three hours of it!"], 6800)
-    assert len(kept) == 6800 and coverage == 1
+    kept, coverage = choose_vocabulary(tokenizer, ["A fine film.", "Dull, and three hours of it!"], 9400)
+    assert len(kept) == 9400 and coverage == 1
     cut, vocabulary = cut_tokenizer(tokenizer, kept), tokenizer.backend.get_vocab()
     words = ["a" + piece[2:] if piece.startswith("##") else piece for piece in vocabulary if piece != "[UNK]"]
     unknown = vocabulary["[UNK]"], cut.backend.token_to_id("[UNK]")
     for word, full, small in zip(words, tokenizer.pieces(words), cut.pieces(words), strict=True):
         assert unknown[0] in full or unknown[1] not in small, word
-    student, layers = new_student(teacher, 3, kept, pad_id=cut.pad_id)
-    assert layers == [1, 3, 5]
-    assert sum(parameter.numel() for parameter in student.parameters()) == 8_131_968
+    batch = tokenizer(["A fine film.", "Dull, and three hours of it!"])
+    activity = neuron_activity(teacher, [batch])
+    student, layers = new_student(teacher, 5, kept, pad_id=cut.pad_id, intermediate_size=384, activity=activity)
+    assert layers == [0, 1, 2, 3, 5]
+    assert sum(parameter.numel() for parameter in student.parameters()) == 8_249_856

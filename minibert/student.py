@@ -63,7 +63,7 @@ def new_student(teacher, num_layers, kept, initialization="teacher", pad_id=0, i
         student.embeddings.norm.load_state_dict(source.norm.state_dict())
         for layer, original in zip(student.layers, layers, strict=True):
             state = teacher.layers[original].state_dict()
-            if neurons < teacher.config.intermediate_size:
+            if activity is not None:
                 part = busiest(teacher.layers[original].feed_forward, neurons, *activity[original])
                 state |= {f"feed_forward.{name}": tensor for name, tensor in part.items()}
             layer.load_state_dict(state)

@@ -942,8 +942,10 @@ def test_a_run_says_what_it_makes_of_what(teacher, text, tmp_path, capsys):
     distill.main(options)
     printed = capsys.readouterr().out
     size = sum(tensor.numel() for tensor in load_encoder(tmp_path / "run").state_dict().values())
-    assert f"1 deep, for teacher layers 4; 20 feed-forward neurons in each; {size:,} parameters, " in printed
-    assert "starting from the teacher" in printed
+    assert (
+        "1 deep, for teacher layers 4; 20 feed-forward neurons in each; "
+        f"{size:,} parameters, starting from the teacher" in printed
+    )
     assert f"110 of {len(FULL)} pieces" in printed and "40 texts in 40 sequences" in printed
     assert "hidden,relations; computing on cpu in fp32" in printed
     assert "after epoch 0: held-out hidden" in printed and "after epoch 1: held-out hidden" in printed

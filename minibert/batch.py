@@ -2,6 +2,7 @@
 
 A random batch of 16 film reviews holds one of full length nine times out of ten, and pads all others to it.
 Bucketing sorts within a random pool of batches instead: each epoch still shuffles, and little is padded.
+What is padded is padded to a few lengths only: a CPU compiles the matrix product of each new shape and keeps it.
 Next: `metrics.py`, which judges what comes out.
 """
 
@@ -26,8 +27,15 @@ class Examples:
         return len(self.sequences)
 
     def inputs(self, indices):
-        """The `Batch` of these texts, padded to the longest of them."""
-        return collate([self.sequences[i] for i in indices], self.pad_id)
+        """The `Batch` of these texts, padded to `padded_length`."""
+        length = padded_length(self.lengths[indices].max(), self.lengths.max())
+        return collate([self.sequences[i] for i in indices], self.pad_id, length)
+
+
+def padded_length(longest, limit):
+    """Tokens in every row of a batch whose longest text has `longest`, in a set whose longest text has `limit`."""
+    multiple = 16 if longest > 64 else 8
+    return min(-(-int(longest) // multiple) * multiple, int(limit))
 
 
 def bucketed_batches(lengths, batch_size, seed, epoch):
@@ -51,10 +59,11 @@ def sorted_batches(lengths, tokens):
 
     Longest first: the least padding, and a lack of memory shows at once. A text longer than `tokens` goes alone.
     """
-    order = np.argsort(-np.asarray(lengths), kind="stable")
+    lengths = np.asarray(lengths)
+    order = np.argsort(-lengths, kind="stable")
     batches, start = [], 0
     while start < len(order):
-        count = max(1, tokens // max(1, int(lengths[order[start]])))
+        count = max(1, tokens // max(1, padded_length(lengths[order[start]], lengths[order[0]])))
         batches.append(order[start : start + count].tolist())
         start += count
     return batches
@@ -62,6 +71,7 @@ def sorted_batches(lengths, tokens):
 
 def padding_fraction(lengths, batches):
     """The share of computed positions that is padding, in [0, 1]."""
-    real = sum(int(lengths[i]) for batch in batches for i in batch)
-    computed = sum(len(batch) * max(int(lengths[i]) for i in batch) for batch in batches)
+    lengths = np.asarray(lengths)
+    real = sum(int(lengths[batch].sum()) for batch in batches)
+    computed = sum(len(batch) * padded_length(lengths[batch].max(), lengths.max()) for batch in batches)
     return 1 - real / computed if computed else 0.0

@@ -12,11 +12,11 @@ Next: `load.py`, which fills these modules with pretrained weights.
 
 import math
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
+from .dropout import Dropout
 from .files import UserError
 
 ACTIVATIONS = {
@@ -24,37 +24,6 @@ ACTIVATIONS = {
     "gelu_new": lambda x: functional.gelu(x, approximate="tanh"),  # differs by up to 5e-4: never mix them up
     "relu": functional.relu,
 }
-
-
-class Dropout(nn.Module):
-    """Set each number to 0 with probability p and scale the rest by 1 / (1 - p), in train mode only; any shape.
-
-    The expectation stays what it was, so nothing has to be rescaled in eval mode (Srivastava et al. 2014).
-    """
-
-    def __init__(self, p):
-        super().__init__()
-        self.p = p
-
-    def forward(self, x):
-        if not self.training or self.p == 0:
-            return x
-        if x.device.type != "cpu":
-            return functional.dropout(x, self.p)
-        return (x * kept(x, self.p)).mul_(1 / (1 - self.p))
-
-
-def kept(x, p):
-    """What dropout leaves on a CPU: 0.0 with probability p, else 1.0; of x's shape and type.
-
-    Drawing Bernoulli numbers one at a time would be a third of the training time. Four 16-bit integers from one
-    64-bit draw decide the same thing: p is met to within 1 / 65536. The mask has x's own type because multiplying by
-    booleans is four times slower.
-    """
-    seed = torch.randint(2**63 - 1, ()).item()  # so that torch's seed, and a checkpoint's state, decide the rest
-    draws = np.random.PCG64DXSM(seed).random_raw((x.numel() + 3) // 4)  # half the time of torch's own generator
-    draws = torch.from_numpy(draws.view(np.int16))[: x.numel()].view(x.shape)  # uniform over -32768 ... 32767
-    return torch.ge(draws, round(p * 65536) - 32768, out=torch.empty(x.shape, dtype=x.dtype))
 
 
 class Embeddings(nn.Module):
@@ -112,6 +81,8 @@ class Attention(nn.Module):
         self.fused = fused
 
     def forward(self, hidden, mask=None):
+        if torch.is_autocast_enabled(hidden.device.type):  # cast once; the three layers would each make a copy
+            hidden = hidden.to(torch.get_autocast_dtype(hidden.device.type))
         query = self.split_heads(self.query(hidden))  # [B, H, T, D]
         key = self.split_heads(self.key(hidden))  # [B, H, T, D]
         value = self.split_heads(self.value(hidden))  # [B, H, T, D]
@@ -124,7 +95,7 @@ class Attention(nn.Module):
             # A dot product of D terms has a spread of sqrt(D); dividing keeps the softmax out of saturation.
             scores = (query / math.sqrt(self.head_width)) @ key.transpose(-1, -2)  # [B, H, T, T]
             if mask is not None:
-                scores = scores + mask.to(scores.dtype)  # on the keys, before the softmax: weight exactly 0
+                scores += mask.to(scores.dtype)  # on the keys, before the softmax: weight exactly 0
             probabilities = self.dropout(scores.softmax(dim=-1))
             context = probabilities.to(value.dtype) @ value  # [B, H, T, D]
         context = context.transpose(1, 2).flatten(2)  # [B, T, H, D] -> [B, T, E]

@@ -177,9 +177,9 @@ def from_vocabulary(vocabulary, config):
     return backend
 
 
-def collate(sequences, pad_id=0):
-    """Pad a list of B sequences to the longest: a `Batch` of [B, T]."""
-    length = max(len(sequence.ids) for sequence in sequences)
+def collate(sequences, pad_id=0, length=None):
+    """Pad a list of B sequences to `length` tokens (None: to the longest): a `Batch` of [B, T]."""
+    length = length or max(len(sequence.ids) for sequence in sequences)
     input_ids = np.full((len(sequences), length), pad_id, dtype=np.int64)
     attention_mask = np.zeros_like(input_ids)
     token_type_ids = np.zeros_like(input_ids)

@@ -15,10 +15,11 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
 from minibert.config import EncoderConfig
+from minibert.dropout import BLOCK, Dropout
 from minibert.files import UserError
 from minibert.head import pool, read_classifier
 from minibert.load import load_encoder
-from minibert.model import Dropout, Encoder, Layer, additive_mask, initialize
+from minibert.model import Encoder, Layer, additive_mask, initialize
 from minibert.optim import AdamW, clip_gradients, linear_warmup, parameter_groups
 
 FAMILIES = ("bert", "distilbert")
@@ -429,12 +430,31 @@ def test_dropout_is_off_in_eval_mode_and_at_rate_zero():
     assert torch.equal(Dropout(0.0).train()(x), x)
 
 
-def test_dropout_passes_gradients_where_it_let_numbers_through():
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("shape", [(), (5,), (7, 11, 13), (3, BLOCK + 1)], ids=str)
+def test_dropout_zeroes_or_scales_and_passes_gradients_where_it_let_numbers_through(shape, dtype):
     torch.manual_seed(0)
-    x = torch.ones(1001, requires_grad=True)
+    x = (torch.rand(shape, dtype=torch.float64) + 0.5).to(dtype).requires_grad_()
     output = Dropout(0.25).train()(x)
-    output.sum().backward()
-    assert torch.equal(x.grad, output.detach())
+    assert output.shape == x.shape and output.dtype == dtype
+    passed = output != 0
+    assert torch.equal(output, torch.where(passed, x * (1 / 0.75), 0))
+    gradient = (torch.rand(shape[::-1], dtype=torch.float64) + 0.5).to(dtype)
+    gradient = gradient.permute(tuple(reversed(range(x.ndim))))  # not contiguous, as that of a transposed tensor is
+    output.backward(gradient)
+    assert torch.equal(x.grad, torch.where(passed, gradient * (1 / 0.75), 0))
+
+
+def test_dropout_draws_anew_for_each_block():
+    torch.manual_seed(0)
+    first_block, second_block = (Dropout(0.5).train()(torch.ones(2, BLOCK)) != 0).double()
+    assert abs(torch.corrcoef(torch.stack([first_block, second_block]))[0, 1]) < 5 / BLOCK**0.5
+
+
+def test_dropout_drops_even_what_is_not_a_number():
+    torch.manual_seed(0)
+    output = Dropout(0.5).train()(torch.full((1000,), float("nan")))
+    assert set(output.isnan().tolist()) == {True, False} and output.nan_to_num().abs().max() == 0
 
 
 def test_dropout_follows_the_seed():

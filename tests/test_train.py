@@ -16,12 +16,13 @@ import torch
 from torch import nn
 
 from minibert import train as train_module
-from minibert.batch import Examples, bucketed_batches, padding_fraction, sorted_batches
+from minibert.batch import Examples, bucketed_batches, padded_length, padding_fraction, sorted_batches
 from minibert.config import EncoderConfig
+from minibert.dropout import Dropout
 from minibert.files import UserError
 from minibert.frozen import Features
 from minibert.head import Classifier
-from minibert.model import Dropout, Encoder, initialize
+from minibert.model import Encoder, initialize
 from minibert.tokenizer import Sequence
 from minibert.train import (
     Log,
@@ -88,17 +89,30 @@ def test_bucketing_pads_a_fraction_of_what_random_batches_pad():
     order = np.random.default_rng(1).permutation(4000)
     random_batches = [order[i : i + 16].tolist() for i in range(0, 4000, 16)]
     assert padding_fraction(lengths, random_batches) > 0.4
-    assert padding_fraction(lengths, bucketed_batches(lengths, 16, 0, 0)) < 0.05
+    batches = bucketed_batches(lengths, 16, 0, 0)
+    to_the_longest = sum(len(batch) * lengths[batch].max() for batch in batches)
+    assert 1 - lengths.sum() / to_the_longest < 0.05
+    assert padding_fraction(lengths, batches) < 0.05 + 7.5 / lengths.mean()  # rounding up adds 7.5 tokens on average
 
 
 def test_padding_fraction_by_hand():
     assert padding_fraction([4, 2], [[0, 1]]) == 0.25  # 8 positions, 6 tokens
+    assert padding_fraction([3, 8, 100], [[0], [1]]) == 1 - 11 / 16
+
+
+@pytest.mark.parametrize("longest, length", [(1, 8), (8, 8), (9, 16), (63, 64), (65, 80), (256, 256), (289, 300)])
+def test_batches_are_padded_to_few_lengths_and_never_beyond_the_longest_text(longest, length):
+    assert padded_length(longest, limit=300) == length
+    examples = Examples([Sequence(list(range(n)), n) for n in (longest, 1, 300)], [0, 0, 0])
+    assert [part.shape for part in examples.inputs([1, 0])] == [(2, length)] * 3
+    assert examples.inputs([0, 2]).input_ids.shape == (2, 300)
 
 
 def test_evaluation_starts_with_the_longest_and_fills_a_budget_of_tokens():
-    assert sorted_batches([3, 9, 5, 2], 10) == [[1], [2, 0], [3]]
-    assert sorted_batches([3, 9, 5, 2], 4) == [[1], [2], [0], [3]]  # longer than the budget: alone
-    assert sorted_batches([1] * 5, 3) == [[0, 1, 2], [3, 4]]
+    assert sorted_batches([24, 72, 40, 16], 80) == [[1], [2, 0], [3]]
+    assert sorted_batches([20, 72, 37, 9], 80) == [[1], [2, 0], [3]]  # 72, 40 and 16 tokens a row
+    assert sorted_batches([24, 72, 40, 16], 9) == [[1], [2], [0], [3]]  # longer than the budget: alone
+    assert sorted_batches([1] * 5, 3) == [[0, 1, 2], [3, 4]]  # none is padded beyond the longest of all
 
 
 def test_every_text_is_evaluated_once_whatever_the_budget():

@@ -2,7 +2,7 @@
 
 A random batch of 16 film reviews holds one of full length nine times out of ten, and pads all others to it.
 Bucketing sorts within a random pool of batches instead: each epoch still shuffles, and little is padded.
-What is padded is padded to a few lengths only: a CPU compiles the matrix product of each new shape and keeps it.
+And batches come in few lengths, because a CPU compiles its matrix products anew for each shape, and keeps them all.
 Next: `metrics.py`, which judges what comes out.
 """
 
@@ -27,7 +27,7 @@ class Examples:
         return len(self.sequences)
 
     def inputs(self, indices):
-        """The `Batch` of these texts, padded to `padded_length`."""
+        """The `Batch` of these texts, padded to a `padded_length`."""
         length = padded_length(self.lengths[indices].max(), self.lengths.max())
         return collate([self.sequences[i] for i in indices], self.pad_id, length)
 

@@ -63,7 +63,8 @@ def sorted_batches(lengths, tokens):
     order = np.argsort(-lengths, kind="stable")
     batches, start = [], 0
     while start < len(order):
-        count = max(1, tokens // max(1, padded_length(lengths[order[start]], lengths[order[0]])))
+        longest = padded_length(lengths[order[start]], lengths[order[0]])
+        count = max(1, tokens // max(1, longest))
         batches.append(order[start : start + count].tolist())
         start += count
     return batches
@@ -72,6 +73,7 @@ def sorted_batches(lengths, tokens):
 def padding_fraction(lengths, batches):
     """The share of computed positions that is padding, in [0, 1]."""
     lengths = np.asarray(lengths)
+    limit = lengths.max(initial=0)
     real = sum(int(lengths[batch].sum()) for batch in batches)
-    computed = sum(len(batch) * padded_length(lengths[batch].max(), lengths.max()) for batch in batches)
+    computed = sum(len(batch) * padded_length(lengths[batch].max(), limit) for batch in batches)
     return 1 - real / computed if computed else 0.0

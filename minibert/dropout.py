@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 BLOCK = 2**18  # numbers
+INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes
 
 
 class Dropout(nn.Module):
@@ -47,15 +48,24 @@ class CPUDropout(torch.autograd.Function):
         return apply_mask(gradient, mask, ctx.p), None
 
 
-def draw_mask(count, p):
-    """What is dropped, [count] int8: 0 with probability p (to within 1 / 65536), else -1, whose bits are all 1."""
+def draw_blocks(count, p):
+    """Decide for `count` numbers which are dropped; yields (draws [n], threshold), blocks of at most BLOCK.
+
+    draws: uniform in -32768 ... 32767, int16; what lies below the threshold is dropped: p to within 1 / 65536.
+    """
     seed = torch.randint(2**63 - 1, ()).item()  # so that torch's seed, and a checkpoint's state, decide the rest
     generator = np.random.PCG64DXSM(seed)  # half the time of torch's own
     threshold = round(p * 65536) - 32768
+    for start in range(0, count, BLOCK):
+        size = min(BLOCK, count - start)
+        yield torch.from_numpy(generator.random_raw(-(-size // 4)).view(np.int16)[:size]), threshold
+
+
+def draw_mask(count, p):
+    """What is dropped, [count] int8: 0 with probability p, else -1, whose bits are all 1."""
     mask = torch.empty(count, dtype=torch.int8)
-    for block in mask.split(BLOCK):
-        draws = generator.random_raw(-(-len(block) // 4)).view(np.int16)[: len(block)]  # each in -32768 ... 32767
-        torch.lt(torch.from_numpy(draws), threshold, out=block).sub_(1)
+    for block, (draws, threshold) in zip(mask.split(BLOCK), draw_blocks(count, p), strict=True):
+        torch.lt(draws, threshold, out=block).sub_(1)
     return mask
 
 
@@ -65,7 +75,7 @@ def apply_mask(x, mask, p):
     The numbers meet the mask as integers: all their bits pass, or none. Multiplying by booleans would take several
     times as long.
     """
-    integers = {2: torch.int16, 4: torch.int32, 8: torch.int64}[x.element_size()]
+    integers = INTEGERS[x.element_size()]
     result = torch.empty(x.shape, dtype=x.dtype)
     blocks = (x.reshape(-1), mask, result.view(-1))
     for source, passes, target in zip(*(tensor.split(BLOCK) for tensor in blocks), strict=True):

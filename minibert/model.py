@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from .attention import attend
 from .dropout import Dropout
 from .files import UserError
 
@@ -63,10 +64,8 @@ class Attention(nn.Module):
 
     hidden [B, T, E], mask [B, 1, 1, T] or None -> output [B, T, E], probabilities [B, H, T, T] or None
 
-    Two paths, same numbers up to rounding: `fused` hands the middle to PyTorch's scaled_dot_product_attention, which
-    never stores the T x T matrix; the explicit one spells it out, and can therefore return the probabilities.
-    On a CPU the fused kernel knows no dropout (PyTorch would fall back on a slow one), and in bf16 it is slow
-    backwards, three times slower at 128 tokens; so there the explicit path serves training with dropout or in bf16.
+    Two paths, same numbers up to rounding: `fused` leaves the middle to `attend`, which is fast and sparing of memory;
+    the explicit one spells it out, and can therefore return the probabilities.
     """
 
     def __init__(self, config, fused=True):
@@ -86,16 +85,14 @@ class Attention(nn.Module):
         query = self.split_heads(self.query(hidden))  # [B, H, T, D]
         key = self.split_heads(self.key(hidden))  # [B, H, T, D]
         value = self.split_heads(self.value(hidden))  # [B, H, T, D]
-        dropout = self.dropout.p if self.training else 0.0
-        slow_backward = query.requires_grad and query.dtype == torch.bfloat16
-        if self.fused and not (hidden.device.type == "cpu" and (dropout or slow_backward)):
+        if self.fused:
             probabilities = None
-            context = functional.scaled_dot_product_attention(query, key, value, mask, dropout)  # [B, H, T, D]
+            context = attend(query, key, value, mask, self.dropout.p if self.training else 0.0)  # [B, H, T, D]
         else:
             # A dot product of D terms has a spread of sqrt(D); dividing keeps the softmax out of saturation.
             scores = (query / math.sqrt(self.head_width)) @ key.transpose(-1, -2)  # [B, H, T, T]
             if mask is not None:
-                scores += mask.to(scores.dtype)  # on the keys, before the softmax: weight exactly 0
+                scores = scores + mask.to(scores.dtype)  # on the keys, before the softmax: weight exactly 0
             probabilities = self.dropout(scores.softmax(dim=-1))
             context = probabilities.to(value.dtype) @ value  # [B, H, T, D]
         context = context.transpose(1, 2).flatten(2)  # [B, T, H, D] -> [B, T, E]
@@ -187,8 +184,10 @@ class Encoder(nn.Module):
         states, attentions = [hidden], []
         for layer in self.layers:
             hidden, probabilities = layer(hidden, mask)
-            states.append(hidden)
-            attentions.append(probabilities)
+            if return_all:  # memory: whatever is not asked for is let go of here
+                states.append(hidden)
+            if return_attention:
+                attentions.append(probabilities)
         result = tuple(states) if return_all else hidden
         return (result, tuple(attentions)) if return_attention else result
 

@@ -14,6 +14,7 @@ from layout import as_distilbert, distilbert_config
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
+from minibert.attention import CPUAttention, sign_dropped
 from minibert.config import EncoderConfig
 from minibert.dropout import BLOCK, Dropout
 from minibert.files import UserError
@@ -364,7 +365,7 @@ def test_both_families_drop_attention_probabilities(kernel_calls, family, fused)
     initialize(encoder, 0.3)
     ids = torch.randint(1, 50, (6, 16))
     assert is_random(encoder, ids)
-    # On a CPU the fused kernel has no dropout of its own: training goes the explicit way, evaluation the fused.
+    # On a CPU PyTorch's kernel has no dropout: it serves evaluation, and CPUAttention training.
     assert kernel_calls["fused"] == (2 if fused else 0)
     if not fused:
         _, (probabilities,) = encoder(ids, return_attention=True)
@@ -372,7 +373,7 @@ def test_both_families_drop_attention_probabilities(kernel_calls, family, fused)
         assert abs(probabilities.sum(-1).mean().item() - 1) < 0.05  # dropped after the softmax: sums to 1 on average
 
 
-def test_bf16_on_a_cpu_goes_forward_the_fused_way_and_learns_the_explicit_one(kernel_calls):
+def test_bf16_on_a_cpu_predicts_by_pytorchs_kernel_and_learns_by_ours(kernel_calls):
     """And the two ways, forward and back, differ by no more than bf16 rounds."""
     attention = Layer(dropout_config("bert")).attention
     hidden = torch.randn(3, 17, attention.query.in_features, generator=torch.Generator().manual_seed(4))
@@ -403,6 +404,62 @@ def test_training_with_attention_dropout_is_right_on_average(fused):
         average, _ = attention.train()(hidden.expand(4000, -1, -1))
     assert difference(average.mean(0), expected[0]) < 0.25
     assert difference(average[0], expected[0]) > 0.5
+
+
+@pytest.mark.parametrize("padded", [True, False], ids=["padded", "full"])
+@pytest.mark.parametrize("p", [0.0, 0.1, 0.5])
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 0.03)])
+def test_attention_for_training_on_a_cpu_equals_the_steps_spelled_out(dtype, tolerance, p, padded):
+    """The same seed drops the same probabilities on both paths; outputs and gradients, relative to the largest."""
+    mask = None
+    if padded:
+        mask = additive_mask(torch.arange(17) < torch.tensor([[17], [9], [1]]), dtype)
+    results = {}
+    for fused in (True, False):
+        torch.manual_seed(3)
+        attention = Layer(dropout_config("bert", attention_probs_dropout_prob=p), fused).attention.to(dtype)
+        initialize(attention, 0.5)
+        hidden = torch.randn(3, 17, 24, dtype=dtype).requires_grad_()
+        output, _ = attention(hidden, mask)
+        output.backward(torch.randn(output.shape, dtype=dtype))
+        results[fused] = [output.detach(), hidden.grad, *(weight.grad for weight in attention.parameters())]
+    names = ["output", "hidden", *(name for name, _ in attention.named_parameters())]
+    for name, ours, spelled_out in zip(names, results[True], results[False], strict=True):
+        if name != "key.bias":  # it moves all scores of a query alike, so its gradient is 0, and rounding what is left
+            assert difference(ours, spelled_out) <= tolerance * spelled_out.abs().max().item(), name
+
+
+def attend_on_cpu(query, key, value, mask=None, dropout=0.25):
+    torch.manual_seed(1)
+    return CPUAttention.apply(query, key, value, mask, dropout)
+
+
+def test_attention_for_training_on_a_cpu_has_the_gradients_that_differences_show():
+    torch.manual_seed(0)
+    parts = [torch.randn(2, 3, 5, 4, dtype=torch.float64).requires_grad_() for _ in range(3)]
+    mask = additive_mask(torch.arange(5) < torch.tensor([[5], [3]]), torch.float64)
+    assert torch.autograd.gradcheck(attend_on_cpu, (*parts, mask))
+
+
+def test_attention_for_training_on_a_cpu_keeps_one_matrix_of_token_pairs():
+    kept = []
+    parts = [torch.randn(2, 3, 50, 4).requires_grad_() for _ in range(3)]
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x.numel()), lambda x: x):
+        attend_on_cpu(*parts)
+    assert sorted(kept) == 3 * [2 * 3 * 50 * 4] + [2 * 3 * 50 * 50]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64], ids=str)
+def test_the_sign_says_what_was_dropped(dtype):
+    probabilities = torch.rand(3, BLOCK + 1, generator=torch.Generator().manual_seed(5)).to(dtype)
+    signed = probabilities.clone()
+    torch.manual_seed(2)
+    sign_dropped(signed, 0.1)
+    torch.manual_seed(2)
+    kept = Dropout(0.1).train()(torch.ones_like(probabilities)) != 0
+    assert torch.equal(signed.abs(), probabilities)
+    assert torch.equal(~signed.signbit(), kept)  # of 0, too
+    assert abs((~kept).double().mean() - 0.1) < 4.5 * (0.1 * 0.9 / kept.numel()) ** 0.5
 
 
 @pytest.mark.parametrize("p", [0.1, 0.2, 0.5])

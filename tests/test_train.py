@@ -213,6 +213,31 @@ def test_freed_memory_is_kept_when_asked_for(call, low, high):
     assert low <= int(done.stdout) <= high
 
 
+HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="about glibc's malloc")
+@pytest.mark.skipif(not HUGE_PAGES.is_file() or "[never]" in HUGE_PAGES.read_text(), reason="no large pages here")
+def test_kept_memory_is_advised_to_lie_in_large_pages():
+    code = """
+import re, torch
+from pathlib import Path
+from minibert.files import keep_freed_memory
+keep_freed_memory()
+address = torch.ones(2**24).data_ptr()
+for part in re.split(r"(?m)^(?=[0-9a-f]+-)", Path("/proc/self/smaps").read_text())[1:]:
+    first, last = (int(end, 16) for end in part.split()[0].split("-"))
+    if first <= address < last:
+        print(part.split("VmFlags:")[1])
+"""
+    root = Path(train_module.__file__).parent.parent
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True,
+        env=os.environ | {"PYTHONPATH": str(root)},
+    )  # fmt: skip
+    assert "hg" in done.stdout.split()
+
+
 def test_on_a_cpu_tensors_stay_what_they_are():
     tensors = [torch.ones(2), torch.zeros(3)]
     assert all(a is b for a, b in zip(to_device(tensors, CPU), tensors, strict=True))

@@ -170,7 +170,7 @@ def predict(model, examples, device, precision="fp32", quiet=True, name="predict
     return logits.numpy()
 
 
-@torch.inference_mode()
+@torch.no_grad()  # in inference mode autocast would cast every weight again for every batch
 def compute_all(compute, examples, device, precision, quiet, name):
     """Call `compute(*inputs)`, which returns a list of tensors [B, ...], on all examples, longest texts first.
 
@@ -178,7 +178,7 @@ def compute_all(compute, examples, device, precision, quiet, name):
     """
     outputs, order = [], []
     bar = tqdm(total=len(examples), desc=name, unit=" texts", disable=quiet or None)
-    with bar, autocast(device, precision):  # one autocast for all batches: it casts each weight only once
+    with bar, autocast(device, precision):  # one for all batches: each weight is cast only once
         for indices in sorted_batches(examples.lengths, EVALUATION_TOKENS[device.type]):
             results = compute(*to_device(examples.inputs(indices), device))
             outputs.append([result.float() for result in results])

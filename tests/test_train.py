@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from minibert import train as train_module
 from minibert.batch import Examples, bucketed_batches, padded_length, padding_fraction, sorted_batches
@@ -182,6 +183,21 @@ def test_predictions_come_back_in_the_order_of_the_texts(monkeypatch):
     for i in (0, 7, 20):
         alone = classifier(*examples.inputs([i])).detach().numpy()[0]
         np.testing.assert_allclose(together[i], alone, atol=1e-5)
+
+
+def test_predictions_in_bf16_cast_each_weight_once(monkeypatch):
+    monkeypatch.setattr("minibert.train.EVALUATION_TOKENS", {"cpu": 30})  # several batches
+    classifier, cast_biases = tiny_classifier(), []
+
+    class Casts(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            if function is torch.ops.aten._to_copy.default and args[0].ndim == 1:
+                cast_biases.append(args[0].shape)
+            return function(*args, **(kwargs or {}))
+
+    with Casts():
+        predict(classifier, token_examples(21), CPU, "bf16")
+    assert len(cast_biases) == sum(isinstance(part, nn.Linear) for part in classifier.modules())
 
 
 # Memory and devices

@@ -2,7 +2,7 @@
 
 On a GPU that is one kernel of PyTorch. On a CPU PyTorch draws one Bernoulli number at a time, a third of the training
 time; here one draw decides four numbers, and the work is done in blocks that stay in the processor's cache.
-Next: `model.py`, where numbers are dropped.
+Next: `attention.py`, which drops most of them.
 """
 
 import numpy as np

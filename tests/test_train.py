@@ -254,6 +254,24 @@ for part in re.split(r"(?m)^(?=[0-9a-f]+-)", Path("/proc/self/smaps").read_text(
     assert "hg" in done.stdout.split()
 
 
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="about glibc's malloc")
+def test_a_system_that_has_no_such_large_block_to_give_is_left_as_it_is():
+    code = """
+import os, resource, torch
+from minibert.files import keep_freed_memory
+limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+keep_freed_memory()
+print(int(torch.ones(2**24).sum()))
+"""
+    root = Path(train_module.__file__).parent.parent
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True,
+        env=os.environ | {"PYTHONPATH": str(root)},
+    )  # fmt: skip
+    assert int(done.stdout) == 2**24
+
+
 def test_on_a_cpu_tensors_stay_what_they_are():
     tensors = [torch.ones(2), torch.zeros(3)]
     assert all(a is b for a, b in zip(to_device(tensors, CPU), tensors, strict=True))

@@ -11,7 +11,7 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from .dropout import BLOCK, INTEGERS, draw_blocks
+from .dropout import BLOCK, INTEGERS, draw_dropped
 
 
 def attend(query, key, value, mask=None, dropout=0.0):
@@ -65,6 +65,5 @@ def sign_dropped(probabilities, p):
     """Make each number negative with probability p, in place: its first bit, as an integer's, becomes 1."""
     integers = INTEGERS[probabilities.element_size()]
     sign = torch.iinfo(integers).min
-    blocks = probabilities.view(-1).view(integers).split(BLOCK)
-    for block, (draws, threshold) in zip(blocks, draw_blocks(probabilities.numel(), p), strict=True):
-        block |= torch.lt(draws, threshold, out=torch.empty_like(block)).mul_(sign)
+    for block, dropped in draw_dropped(probabilities.view(-1).view(integers).split(BLOCK), p):
+        block |= dropped.mul_(sign)

@@ -48,24 +48,24 @@ class CPUDropout(torch.autograd.Function):
         return apply_mask(gradient, mask, ctx.p), None
 
 
-def draw_blocks(count, p):
-    """Decide for `count` numbers which are dropped; yields (draws [n], threshold), blocks of at most BLOCK.
+def draw_dropped(blocks, p):
+    """Decide for every number of `blocks`, integer tensors [n], n at most BLOCK, which are dropped.
 
-    draws: uniform in -32768 ... 32767, int16; what lies below the threshold is dropped: p to within 1 / 65536.
+    Yields each block with its decisions, [n] of the block's type: 1 with probability p (to within 1 / 65536), else 0.
     """
     seed = torch.randint(2**63 - 1, ()).item()  # so that torch's seed, and a checkpoint's state, decide the rest
     generator = np.random.PCG64DXSM(seed)  # half the time of torch's own
     threshold = round(p * 65536) - 32768
-    for start in range(0, count, BLOCK):
-        size = min(BLOCK, count - start)
-        yield torch.from_numpy(generator.random_raw(-(-size // 4)).view(np.int16)[:size]), threshold
+    for block in blocks:
+        draws = generator.random_raw(-(-len(block) // 4)).view(np.int16)[: len(block)]  # each in -32768 ... 32767
+        yield block, torch.lt(torch.from_numpy(draws), threshold, out=torch.empty_like(block))
 
 
 def draw_mask(count, p):
     """What is dropped, [count] int8: 0 with probability p, else -1, whose bits are all 1."""
     mask = torch.empty(count, dtype=torch.int8)
-    for block, (draws, threshold) in zip(mask.split(BLOCK), draw_blocks(count, p), strict=True):
-        torch.lt(draws, threshold, out=block).sub_(1)
+    for block, dropped in draw_dropped(mask.split(BLOCK), p):
+        torch.sub(dropped, 1, out=block)
     return mask
 
 

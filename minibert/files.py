@@ -161,9 +161,9 @@ def keep_freed_memory():
     program may write to it. Training frees and takes blocks of the same sizes in every layer of every update.
     Pages of 2 MB instead of 4 KB are cleared, and found by the processor, with less ado.
     """
-    if sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallopt"):
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if not hasattr(libc, "mallopt"):
         return
-    libc = ctypes.CDLL(None)
     max_mapped, trim_threshold, huge_pages = -4, -1, 14  # M_MMAP_MAX, M_TRIM_THRESHOLD; MADV_HUGEPAGE of madvise(2)
     libc.mallopt(max_mapped, 0)
     libc.mallopt(trim_threshold, -1)  # never

@@ -181,14 +181,14 @@ class Encoder(nn.Module):
             )
         hidden = self.embeddings(input_ids, token_type_ids)
         mask = additive_mask(attention_mask, hidden.dtype)
-        states, attentions = [hidden], []
+        states, attentions = [], []  # only what is asked for: the rest may be freed as soon as its layer is done
         for layer in self.layers:
-            hidden, probabilities = layer(hidden, mask)
-            if return_all:  # memory: whatever is not asked for is let go of here
+            if return_all:
                 states.append(hidden)
+            hidden, probabilities = layer(hidden, mask)
             if return_attention:
                 attentions.append(probabilities)
-        result = tuple(states) if return_all else hidden
+        result = (*states, hidden) if return_all else hidden
         return (result, tuple(attentions)) if return_attention else result
 
 

@@ -488,7 +488,7 @@ def test_dropout_is_off_in_eval_mode_and_at_rate_zero():
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64], ids=str)
-@pytest.mark.parametrize("shape", [(), (5,), (7, 11, 13), (3, BLOCK + 1)], ids=str)
+@pytest.mark.parametrize("shape", [(), (0, 3), (5,), (7, 11, 13), (3, BLOCK + 1)], ids=str)
 def test_dropout_zeroes_or_scales_and_passes_gradients_where_it_let_numbers_through(shape, dtype):
     torch.manual_seed(0)
     x = (torch.rand(shape, dtype=torch.float64) + 0.5).to(dtype).requires_grad_()

@@ -202,6 +202,14 @@ def test_predictions_in_bf16_cast_each_weight_once(monkeypatch):
 
 # Memory and devices
 
+
+def run_code(code):
+    """What a fresh Python prints for `code`: a process keeps its allocator's settings, and its limits, to its end."""
+    environment = os.environ | {"PYTHONPATH": str(Path(train_module.__file__).parent.parent)}
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
+
+
 ALLOCATE = """
 import torch
 from pathlib import Path
@@ -221,12 +229,7 @@ print(resident() - before)
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="about glibc's malloc")
 @pytest.mark.parametrize("call, low, high", [("keep_freed_memory()", 60, 80), ("", -10, 10)])
 def test_freed_memory_is_kept_when_asked_for(call, low, high):
-    root = Path(train_module.__file__).parent.parent
-    done = subprocess.run(
-        [sys.executable, "-c", ALLOCATE.format(call)], capture_output=True, text=True, check=True,
-        env=os.environ | {"PYTHONPATH": str(root)},
-    )  # fmt: skip
-    assert low <= int(done.stdout) <= high
+    assert low <= int(run_code(ALLOCATE.format(call))) <= high
 
 
 HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
@@ -246,12 +249,7 @@ for part in re.split(r"(?m)^(?=[0-9a-f]+-)", Path("/proc/self/smaps").read_text(
     if first <= address < last:
         print(part.split("VmFlags:")[1])
 """
-    root = Path(train_module.__file__).parent.parent
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True,
-        env=os.environ | {"PYTHONPATH": str(root)},
-    )  # fmt: skip
-    assert "hg" in done.stdout.split()
+    assert "hg" in run_code(code).split()
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="about glibc's malloc")
@@ -264,12 +262,7 @@ resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 keep_freed_memory()
 print(int(torch.ones(2**24).sum()))
 """
-    root = Path(train_module.__file__).parent.parent
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True,
-        env=os.environ | {"PYTHONPATH": str(root)},
-    )  # fmt: skip
-    assert int(done.stdout) == 2**24
+    assert int(run_code(code)) == 2**24
 
 
 def test_on_a_cpu_tensors_stay_what_they_are():

@@ -1,7 +1,7 @@
 """minibert: BERT fine-tuning from scratch, in files to be read in this order:
 
-files, config, dropout, model, load, head, tokenizer, data, batch, metrics, optim, train, frozen, baselines, report,
-finetune, predict, student, distill; then parity/, the ladder.
+files, config, dropout, attention, linear, model, load, head, tokenizer, data, batch, metrics, optim, train, frozen,
+baselines, report, finetune, predict, student, distill; then parity/, the ladder.
 """
 
 from . import metrics, optim

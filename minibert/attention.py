@@ -2,7 +2,7 @@
 
 PyTorch's fused kernel never stores the T x T matrices, and serves everywhere but in training on a CPU. There it knows
 no dropout (PyTorch would fall back on a slow path), and in bf16 it is slow backwards; `CPUAttention` stores one matrix.
-Next: `model.py`, which also spells the same steps out.
+Next: `linear.py`. `model.py` also spells the same steps out.
 """
 
 import math

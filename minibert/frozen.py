@@ -56,7 +56,7 @@ def encode(encoder, examples, poolings, device, precision="fp32", quiet=False, n
         hidden = encoder(input_ids, attention_mask, token_type_ids)
         return [pool(hidden, attention_mask, pooling, encoder.pooler) for pooling in poolings]
 
-    vectors = compute_all(pooled, examples, device, precision, quiet, name)
+    vectors = compute_all(encoder, pooled, examples, device, precision, quiet, name)
     write_safetensors(path, dict(zip(poolings, vectors, strict=True)))
     return read_safetensors(path)[0], len(examples)
 

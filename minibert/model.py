@@ -19,6 +19,7 @@ from torch.nn import functional
 from .attention import attend
 from .dropout import Dropout
 from .files import UserError
+from .linear import Linear
 
 ACTIVATIONS = {
     "gelu": functional.gelu,  # x * Phi(x) with the exact normal CDF, as BERT was trained
@@ -72,10 +73,10 @@ class Attention(nn.Module):
         super().__init__()
         self.num_heads = config.num_attention_heads
         self.head_width = config.hidden_size // config.num_attention_heads
-        self.query = nn.Linear(config.hidden_size, config.hidden_size)
-        self.key = nn.Linear(config.hidden_size, config.hidden_size)
-        self.value = nn.Linear(config.hidden_size, config.hidden_size)
-        self.output = nn.Linear(config.hidden_size, config.hidden_size)
+        self.query = Linear(config.hidden_size, config.hidden_size)
+        self.key = Linear(config.hidden_size, config.hidden_size)
+        self.value = Linear(config.hidden_size, config.hidden_size)
+        self.output = Linear(config.hidden_size, config.hidden_size)
         self.dropout = Dropout(config.attention_probs_dropout_prob)
         self.fused = fused
 
@@ -107,9 +108,9 @@ class FeedForward(nn.Module):
 
     def __init__(self, config):
         super().__init__()
-        self.expand = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.expand = Linear(config.hidden_size, config.intermediate_size)
         self.activation = ACTIVATIONS[config.hidden_act]
-        self.contract = nn.Linear(config.intermediate_size, config.hidden_size)
+        self.contract = Linear(config.intermediate_size, config.hidden_size)
 
     def forward(self, hidden):
         return self.contract(self.activation(self.expand(hidden)))

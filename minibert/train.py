@@ -20,6 +20,7 @@ from tqdm import tqdm
 from . import metrics
 from .batch import bucketed_batches, sorted_batches
 from .files import UserError, write_text
+from .linear import cast_once
 from .load import read_safetensors, write_safetensors
 from .optim import AdamW, clip_gradients, linear_warmup, parameter_groups
 
@@ -166,19 +167,19 @@ def train(model, examples, validation, settings, device, class_weights=None, che
 def predict(model, examples, device, precision="fp32", quiet=True, name="predicting"):
     """Logits of every example in its own order, float32 NumPy [N, C]; eval mode."""
     model.eval()
-    (logits,) = compute_all(lambda *inputs: [model(*inputs)], examples, device, precision, quiet, name)
+    (logits,) = compute_all(model, lambda *inputs: [model(*inputs)], examples, device, precision, quiet, name)
     return logits.numpy()
 
 
 @torch.no_grad()  # in inference mode autocast would cast every weight again for every batch
-def compute_all(compute, examples, device, precision, quiet, name):
-    """Call `compute(*inputs)`, which returns a list of tensors [B, ...], on all examples, longest texts first.
+def compute_all(model, compute, examples, device, precision, quiet, name):
+    """Call `compute(*inputs)`, which asks `model` for a list of tensors [B, ...], on all examples, longest texts first.
 
     Returns a list of float32 tensors [N, ...] on the CPU, in the examples' own order. Eval mode is the caller's part.
     """
     outputs, order = [], []
     bar = tqdm(total=len(examples), desc=name, unit=" texts", disable=quiet or None)
-    with bar, autocast(device, precision):  # one for all batches: each weight is cast only once
+    with bar, autocast(device, precision), cast_once(model):  # one for all batches: each weight is cast only once
         for indices in sorted_batches(examples.lengths, EVALUATION_TOKENS[device.type]):
             results = compute(*to_device(examples.inputs(indices), device))
             outputs.append([result.float() for result in results])

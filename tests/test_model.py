@@ -12,6 +12,7 @@ import pytest
 import torch
 from layout import as_distilbert, distilbert_config
 from safetensors.torch import load_file, save_file
+from torch import nn
 from torch.nn import functional
 
 from minibert.attention import CPUAttention, sign_dropped
@@ -19,6 +20,7 @@ from minibert.config import EncoderConfig
 from minibert.dropout import BLOCK, Dropout
 from minibert.files import UserError
 from minibert.head import pool, read_classifier
+from minibert.linear import CPULinear, Linear, cast_once, leaves_a_thread_idle
 from minibert.load import load_encoder
 from minibert.model import Encoder, Layer, additive_mask, initialize
 from minibert.optim import AdamW, clip_gradients, linear_warmup, parameter_groups
@@ -302,6 +304,83 @@ def test_token_types_default_to_the_first(folders):
     ids = torch.tensor([[3, 85, 4]])
     assert torch.equal(encoder(ids), encoder(ids, token_type_ids=torch.zeros_like(ids)))
     assert not torch.equal(encoder(ids), encoder(ids, token_type_ids=torch.ones_like(ids)))
+
+
+# ---- linear layers: their own way in bf16 on a CPU
+
+
+BF16 = pytest.mark.skipif(
+    not (torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()),
+    reason="this CPU's library has no bf16 products, so PyTorch's own path runs",
+)
+
+
+def linear_pair(wide=48, inputs=24):
+    """The same layer twice, ours and PyTorch's."""
+    ours, theirs = Linear(inputs, wide), nn.Linear(inputs, wide)
+    theirs.load_state_dict(ours.state_dict())
+    return ours, theirs
+
+
+@BF16
+@pytest.mark.parametrize("halves", [False, True])
+@pytest.mark.parametrize("shape", [(7, 24), (1, 24), (3, 5, 24), (0, 24)])
+def test_a_linear_layer_in_bf16_is_pytorchs(monkeypatch, shape, halves):
+    monkeypatch.setattr("minibert.linear.leaves_a_thread_idle", lambda rows, columns: halves and rows > 1)
+    results = []
+    x = torch.randn(shape)
+    for layer in linear_pair():
+        inputs = x.clone().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16):
+            output = layer(inputs)
+        assert output.dtype == torch.bfloat16 and output.shape == (*shape[:-1], 48)
+        assert (type(output.grad_fn).__name__ == "CPULinearBackward") == isinstance(layer, Linear)
+        output.square().sum().backward()
+        results.append([output, inputs.grad, layer.weight.grad, layer.bias.grad])
+    for ours, theirs in zip(*results, strict=True):
+        largest = theirs.abs().max().item() if theirs.numel() else 0.0
+        torch.testing.assert_close(ours, theirs, rtol=0.0, atol=2**-7 * largest)  # bf16 rounds by up to 2 ** -9
+
+
+def test_a_linear_layers_gradients_are_right(monkeypatch):
+    monkeypatch.setattr("minibert.linear.leaves_a_thread_idle", lambda rows, columns: True)  # the other way is bf16's
+    x, weight, bias = (torch.randn(s, dtype=torch.float64, requires_grad=True) for s in ((2, 3, 4), (5, 4), (5,)))
+    assert torch.autograd.gradcheck(CPULinear.apply, (x, weight, bias))
+    torch.testing.assert_close(CPULinear.apply(x, weight, bias), functional.linear(x, weight, bias))
+    frozen = CPULinear.apply(x, weight.detach(), bias.detach())
+    assert torch.autograd.grad(frozen.sum(), x)[0].shape == x.shape
+
+
+@pytest.mark.parametrize("precision", [None, torch.float16])
+def test_a_linear_layer_is_pytorchs_own_without_bf16(precision):
+    ours, theirs = linear_pair()
+    x = torch.randn(7, 24)
+    with torch.autocast("cpu", precision, enabled=precision is not None):
+        assert torch.equal(ours(x), theirs(x))
+        assert "CPULinear" not in type(ours(x).grad_fn).__name__
+
+
+def test_a_product_is_halved_where_one_of_two_threads_would_be_idle(monkeypatch):
+    def halved(rows, columns, threads=2):
+        monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+        return leaves_a_thread_idle(rows, columns)
+
+    assert halved(1024, 768) and halved(768, 768) and not halved(640, 768) and not halved(1536, 768)
+    assert not halved(4096, 3072) and not halved(1024, 768, threads=4)
+
+
+@BF16
+def test_within_cast_once_weights_are_bf16_and_after_it_they_are_themselves():
+    encoder = Encoder(dropout_config("bert"))
+    before = [parameter.data_ptr() for parameter in encoder.parameters()]
+    with cast_once(encoder):  # fp32: nothing to cast
+        assert all(parameter.dtype == torch.float32 for parameter in encoder.parameters())
+    with pytest.raises(KeyboardInterrupt), torch.autocast("cpu", torch.bfloat16), cast_once(encoder):
+        assert encoder.layers[0].feed_forward.expand.weight.dtype == torch.bfloat16
+        assert encoder.layers[0].attention.query.bias.dtype == torch.bfloat16
+        assert encoder.embeddings.word.weight.dtype == torch.float32
+        raise KeyboardInterrupt
+    assert [parameter.data_ptr() for parameter in encoder.parameters()] == before
 
 
 # ---- dropout: eval mode cannot see where it is

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional
 from tqdm import tqdm
 
@@ -22,7 +23,7 @@ from .batch import bucketed_batches, sorted_batches
 from .files import UserError, write_text
 from .linear import cast_once
 from .load import read_safetensors, write_safetensors
-from .optim import AdamW, clip_gradients, linear_warmup, parameter_groups
+from .optim import AdamW, clip_divisor, linear_warmup, parameter_groups
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 LOG_EVERY = 10  # updates
@@ -92,7 +93,7 @@ def train(model, examples, validation, settings, device, class_weights=None, che
     done = progress.epoch * len(examples) + progress.batch * settings.batch_size
     bar = tqdm(total=settings.epochs * len(examples), initial=done, desc=name, unit=" texts", disable=quiet or None)
     recent = []
-    with bar:
+    with bar, touched_rows(model, device.type == "cpu" and micro_batch < settings.batch_size):
         while progress.epoch < settings.epochs:
             model.train()
             batches = bucketed_batches(examples.lengths, settings.batch_size, settings.seed, progress.epoch)
@@ -117,9 +118,10 @@ def train(model, examples, validation, settings, device, class_weights=None, che
                     loss = (losses * weights).sum() / window_weight
                     scaler.scale(loss).backward()
                     window_loss = window_loss + loss.detach()
+                complete(parameters)
                 scaler.unscale_(optimizer)  # clipping has to see the gradients' true size
-                norm = clip_gradients(parameters, settings.max_norm)
-                scaler.step(optimizer)  # left out when fp16 overflowed; the scale then shrinks
+                divisor, norm = clip_divisor(parameters, settings.max_norm)
+                scaler.step(optimizer, divisor=divisor)  # left out when fp16 overflowed; the scale then shrinks
                 scaler.update()
                 optimizer.zero_grad()
 
@@ -162,6 +164,30 @@ def train(model, examples, validation, settings, device, class_weights=None, che
     model.load_state_dict(best)
     model.eval()
     return progress
+
+
+@contextlib.contextmanager
+def touched_rows(model, wanted):
+    """Within it, if wanted, an embedding's gradient has only the rows that a batch has touched, until `complete`.
+
+    A gradient of all rows, mostly zeros, is the largest of all (94 MB for BERT's vocabulary). Micro-batches would
+    make one each, only to be added up.
+    """
+    embeddings = [part for part in model.modules() if isinstance(part, nn.Embedding)] if wanted else []
+    try:
+        for embedding in embeddings:
+            embedding.sparse = True
+        yield
+    finally:
+        for embedding in embeddings:
+            embedding.sparse = False
+
+
+def complete(parameters):
+    """Give every parameter a gradient of its own shape, which optimizers and clipping want."""
+    for parameter in parameters:
+        if parameter.grad is not None and parameter.grad.is_sparse:
+            parameter.grad = parameter.grad.to_dense()
 
 
 def predict(model, examples, device, precision="fp32", quiet=True, name="predicting"):

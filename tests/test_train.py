@@ -143,6 +143,27 @@ def test_micro_batches_give_the_full_batch_update_short_last_window_included(mic
     assert (results[0] - results[1]).abs().max() < 1e-6  # the loss itself is computed in fp32
 
 
+@pytest.mark.parametrize("micro_batch, sparse", [(4, True), (0, False), (8, False)])
+def test_micro_batches_gather_the_rows_of_the_embeddings_that_they_touch(monkeypatch, micro_batch, sparse):
+    seen, whole = [], train_module.complete
+
+    def complete(parameters):
+        seen.append(sum(p.grad.is_sparse for p in parameters))
+        whole(parameters)
+        assert not any(p.grad.is_sparse for p in parameters)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(train_module, "complete", complete)
+    classifier = tiny_classifier()
+    settings = TrainSettings(epochs=1, batch_size=8, micro_batch=micro_batch)
+    with pytest.raises(KeyboardInterrupt):
+        train(classifier, token_examples(21), token_examples(9), settings, CPU, quiet=True)
+    embeddings = [part for part in classifier.modules() if isinstance(part, nn.Embedding)]
+    assert seen == [len(embeddings) * sparse] * 2
+    assert not any(part.sparse for part in embeddings)  # another optimizer could not use such gradients
+
+
 def test_class_weights_move_the_decision_towards_the_heavy_class():
     settings = TrainSettings(epochs=20, lr=0.05)
     shares = []

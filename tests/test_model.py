@@ -365,8 +365,8 @@ def test_a_product_is_halved_where_one_of_two_threads_would_be_idle(monkeypatch)
         monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
         return leaves_a_thread_idle(rows, columns)
 
-    assert halved(1024, 768) and halved(768, 768) and not halved(640, 768) and not halved(1536, 768)
-    assert not halved(4096, 3072) and not halved(1024, 768, threads=4)
+    assert halved(1024, 768) and halved(768, 768) and not halved(640, 768) and not halved(1408, 768)
+    assert not halved(4096, 3072) and not halved(512, 384) and not halved(1024, 768, threads=4)
 
 
 @BF16

@@ -147,7 +147,7 @@ def clip_gradients(parameters, max_norm):
     """Do that division, and return the norm before, as torch.nn.utils.clip_grad_norm_. It passes over all gradients
     once more than an optimizer that divides by itself."""
     divisor, norm = clip_divisor(parameters, max_norm)
-    for parameter in parameters:
-        if parameter.grad is not None:
-            parameter.grad /= divisor
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    if gradients:
+        torch._foreach_div_(gradients, divisor)
     return norm

@@ -12,14 +12,22 @@ import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
 
+LARGE = 2**22  # numbers; what is larger is rather computed twice than kept
+
 
 class Linear(nn.Linear):
-    """x W^T + b, as nn.Linear: [..., in_features] -> [..., out_features]."""
+    """f(x) W^T + b: [..., in_features] -> [..., out_features]. f is `activation`, or nothing: then it is nn.Linear.
 
-    def forward(self, x):
-        if x.device.type != "cpu" or not has_own_way() or torch.compiler.is_compiling():
+    The layer wants f itself so that a large f(x) need not be kept: the backward pass has x, and computes it again.
+    """
+
+    def forward(self, x, activation=None):
+        own_way = x.device.type == "cpu" and has_own_way() and not torch.compiler.is_compiling()
+        if activation is not None and not (own_way and x.numel() > LARGE):
+            x, activation = activation(x), None
+        if not own_way:
             return super().forward(x)
-        return CPULinear.apply(*(part.to(torch.bfloat16) for part in (x, self.weight, self.bias)))
+        return CPULinear.apply(*(part.to(torch.bfloat16) for part in (x, self.weight, self.bias)), activation)
 
 
 def has_own_way():
@@ -32,19 +40,28 @@ class CPULinear(torch.autograd.Function):
     """The same with a backward pass of its own: each factor of the product gets the gradient times the other."""
 
     @staticmethod
-    def forward(ctx, x, weight, bias):
+    def forward(ctx, x, weight, bias, activation=None):
         ctx.save_for_backward(x, weight)
+        ctx.activation = activation
+        if activation is not None:
+            x = activation(x)
         return product(x.flatten(0, -2), weight.t(), bias).unflatten(0, x.shape[:-1])
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient):
         x, weight = ctx.saved_tensors
+        if ctx.activation is not None:
+            before = x.detach().requires_grad_()
+            with torch.enable_grad():
+                x = ctx.activation(before)
         rows = gradient.flatten(0, -2)  # [M, out_features]
         of_x = product(rows, weight).view(x.shape) if ctx.needs_input_grad[0] else None
         of_weight = rows.t() @ x.flatten(0, -2) if ctx.needs_input_grad[1] else None
         of_bias = rows.sum(0) if ctx.needs_input_grad[2] else None
-        return of_x, of_weight, of_bias
+        if ctx.activation is not None and of_x is not None:
+            (of_x,) = torch.autograd.grad(x, before, of_x)
+        return of_x, of_weight, of_bias, None
 
 
 def product(a, b, bias=None):

@@ -113,7 +113,8 @@ class FeedForward(nn.Module):
         self.contract = Linear(config.intermediate_size, config.hidden_size)
 
     def forward(self, hidden):
-        return self.contract(self.activation(self.expand(hidden)))
+        # contract(activation(expand(hidden))); `Linear` says why it takes the activation along
+        return self.contract(self.expand(hidden), self.activation)
 
 
 class Layer(nn.Module):

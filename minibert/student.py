@@ -98,13 +98,14 @@ def neuron_activity(encoder, batches):
     encoder.eval()
     activations = {}
 
-    def keep(index):
-        def hook(module, inputs):
-            activations[index] = inputs[0]  # [B, T, F]
+    def keep(index, activation):
+        def hook(module, inputs, output):
+            activations[index] = activation(output)  # [B, T, F]
 
         return hook
 
-    hooks = [layer.feed_forward.contract.register_forward_pre_hook(keep(i)) for i, layer in enumerate(encoder.layers)]
+    parts = [layer.feed_forward for layer in encoder.layers]
+    hooks = [part.expand.register_forward_hook(keep(i, part.activation)) for i, part in enumerate(parts)]
     sums, squares, tokens = [0] * len(hooks), [0] * len(hooks), 0
     for input_ids, attention_mask, token_type_ids in batches:
         encoder(input_ids, attention_mask, token_type_ids)

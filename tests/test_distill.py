@@ -336,7 +336,7 @@ def test_activity_is_taken_over_real_tokens_of_all_batches(model_type):
                 each.append(functional.gelu(expanded)[mask.bool()])
         assert torch.allclose(mean, torch.cat(each).mean(0), atol=1e-5)
         assert torch.allclose(variance, torch.cat(each).var(0, unbiased=False), rtol=1e-3, atol=1e-5)
-    assert not any(layer.feed_forward.contract._forward_pre_hooks for layer in encoder.layers)
+    assert not any(layer.feed_forward.expand._forward_hooks for layer in encoder.layers)
 
 
 def test_a_narrow_student_is_the_teacher_with_fewer_neurons():

@@ -22,7 +22,7 @@ from minibert.files import UserError
 from minibert.head import pool, read_classifier
 from minibert.linear import CPULinear, Linear, cast_once, leaves_a_thread_idle
 from minibert.load import load_encoder
-from minibert.model import Encoder, Layer, additive_mask, initialize
+from minibert.model import ACTIVATIONS, Encoder, FeedForward, Layer, additive_mask, initialize
 from minibert.optim import AdamW, clip_gradients, linear_warmup, parameter_groups
 
 FAMILIES = ("bert", "distilbert")
@@ -351,12 +351,46 @@ def test_a_linear_layers_gradients_are_right(monkeypatch):
     assert torch.autograd.grad(frozen.sum(), x)[0].shape == x.shape
 
 
+@pytest.mark.parametrize("activation", ACTIVATIONS.values(), ids=ACTIVATIONS)
+def test_gradients_through_an_activation_that_is_computed_again_are_right(monkeypatch, activation):
+    monkeypatch.setattr("minibert.linear.leaves_a_thread_idle", lambda rows, columns: True)  # the other way is bf16's
+    x, weight, bias = (torch.randn(s, dtype=torch.float64, requires_grad=True) for s in ((2, 3, 4), (5, 4), (5,)))
+    assert torch.autograd.gradcheck(lambda *parts: CPULinear.apply(*parts, activation), (x, weight, bias))
+    expected = functional.linear(activation(x), weight, bias)
+    torch.testing.assert_close(CPULinear.apply(x, weight, bias, activation), expected)
+    learned = CPULinear.apply(x.detach(), weight, bias, activation)
+    assert torch.autograd.grad(learned.sum(), weight)[0].shape == weight.shape
+
+
+@BF16
+def test_a_large_activation_is_computed_again_and_not_kept(monkeypatch):
+    layer, x = FeedForward(dropout_config("bert")), torch.randn(2, 5, 24)
+
+    def learn(large):
+        """[output, gradients ...], and how many tensors as large as the activation were kept for the backward pass"""
+        monkeypatch.setattr("minibert.linear.LARGE", large)
+        kept, inputs = set(), x.clone().requires_grad_()
+        hooks = torch.autograd.graph.saved_tensors_hooks(lambda t: kept.add((t.data_ptr(), t.shape)) or t, lambda t: t)
+        with hooks, torch.autocast("cpu", torch.bfloat16):
+            output = layer(inputs)
+        layer.zero_grad()
+        output.square().sum().backward()
+        gradients = [inputs.grad, *(parameter.grad for parameter in layer.parameters())]
+        return [output, *gradients], sum(shape == (2, 5, 40) for _, shape in kept)
+
+    (small, two), (large, one) = learn(2 * 5 * 40), learn(2 * 5 * 40 - 1)
+    assert (two, one) == (2, 1)
+    assert all(torch.equal(before, after) for before, after in zip(small, large, strict=True))
+
+
 @pytest.mark.parametrize("precision", [None, torch.float16])
-def test_a_linear_layer_is_pytorchs_own_without_bf16(precision):
+def test_a_linear_layer_is_pytorchs_own_without_bf16(monkeypatch, precision):
+    monkeypatch.setattr("minibert.linear.LARGE", 0)
     ours, theirs = linear_pair()
     x = torch.randn(7, 24)
     with torch.autocast("cpu", precision, enabled=precision is not None):
         assert torch.equal(ours(x), theirs(x))
+        assert torch.equal(ours(x, functional.gelu), theirs(functional.gelu(x)))
         assert "CPULinear" not in type(ours(x).grad_fn).__name__
 
 

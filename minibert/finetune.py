@@ -441,7 +441,7 @@ def parse(argv):
     add = machine.add_argument
     add("--precision", choices=("auto", *PRECISIONS), default="auto", help="auto: bf16 where it is fast")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if there is one")
-    add("--compile", action="store_true", help="torch.compile the model (on a CPU it needs a C++ compiler)")
+    add("--compile", action="store_true", help="torch.compile the model (on a CPU: no gain in bf16, needs g++)")
     add("--output", metavar="DIR", help="where the run is kept (default: runs/TASK)")
     add("--resume", action="store_true", help="go on with the run in --output")
     add("--dry-run", action="store_true", help="read and check everything, say what would run, write nothing")

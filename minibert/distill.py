@@ -30,7 +30,7 @@ from .files import Parser, UserError, number, read_json, run_command, write_json
 from .head import Classifier, holds_classifier, pool, read_classifier, save_classifier
 from .load import find_checkpoint, load_encoder, save_encoder
 from .model import additive_mask
-from .optim import AdamW, clip_gradients, linear_warmup, parameter_groups
+from .optim import AdamW, clip_divisor, linear_warmup, parameter_groups
 from .student import choose_vocabulary, cut_tokenizer, neuron_activity, new_student, new_student_head
 from .tokenizer import CHUNK, Sequence, check_vocabulary, load_tokenizer
 from .train import (
@@ -234,8 +234,8 @@ def distill(distillation, examples, held_out, settings, checkpoint=None, resume=
                 losses = distillation.losses(examples.inputs(batches[progress.batch]))
                 scaler.scale(sum(losses.values())).backward()
                 scaler.unscale_(optimizer)
-                clip_gradients(parameters, settings.max_norm)
-                scaler.step(optimizer)
+                divisor, _ = clip_divisor(parameters, settings.max_norm)
+                scaler.step(optimizer, divisor=divisor)
                 scaler.update()
                 optimizer.zero_grad()
 

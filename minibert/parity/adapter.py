@@ -257,8 +257,8 @@ def train(batches, weights, config, lr, warmup_steps, weight_decay, max_norm):
         losses.append(loss.detach())
         optimizer.zero_grad()
         loss.backward()
-        optim.clip_gradients(list(model.parameters()), max_norm)
-        optimizer.step()
+        divisor, _ = optim.clip_divisor(list(model.parameters()), max_norm)
+        optimizer.step(divisor=divisor)
     return torch.stack(losses)
 
 

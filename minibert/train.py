@@ -173,7 +173,7 @@ def touched_rows(model, wanted):
     A gradient of all rows, mostly zeros, is the largest of all (94 MB for BERT's vocabulary). Micro-batches would
     make one each, only to be added up.
     """
-    embeddings = [part for part in model.modules() if isinstance(part, nn.Embedding)] if wanted else []
+    embeddings = [part for part in model.modules() if wanted and isinstance(part, nn.Embedding) and not part.sparse]
     try:
         for embedding in embeddings:
             embedding.sparse = True

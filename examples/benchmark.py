@@ -29,12 +29,13 @@ from tqdm import tqdm
 
 from minibert.config import EncoderConfig
 from minibert.data import load_task
-from minibert.files import Parser, UserError, number, run_command, write_json
-from minibert.head import Classifier, save_classifier
-from minibert.load import find_checkpoint
+from minibert.head import Classifier
+from minibert.load import load_tokenizer, save_classifier
 from minibert.model import Encoder, initialize
-from minibert.tokenizer import load_tokenizer
-from minibert.train import resolve_device
+from minibert.plumbing.checkpoint import find_checkpoint
+from minibert.plumbing.command import Parser, number, run_command
+from minibert.plumbing.device import resolve_device
+from minibert.plumbing.files import UserError, write_json
 
 SHAPES = {
     "distilbert": dict(

@@ -19,13 +19,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from minibert.batch import Examples, bucketed_batches, padding_fraction
-from minibert.files import keep_freed_memory
+from minibert.batch import Examples, Sequence, bucketed_batches, padding_fraction
+from minibert.evaluate import predict
 from minibert.frozen import encode, fit_heads
-from minibert.head import read_classifier
+from minibert.load import load_tokenizer, read_classifier
+from minibert.plumbing.device import PRECISIONS, resolve_device, resolve_precision
+from minibert.plumbing.memory import keep_freed_memory
 from minibert.predict import load_classifier
-from minibert.tokenizer import Sequence, load_tokenizer
-from minibert.train import PRECISIONS, TrainSettings, predict, resolve_device, resolve_precision, train
+from minibert.train import TrainSettings, train
 
 LR, WEIGHT_DECAY, WARMUP = 5e-5, 0.01, 0.1
 WARM_UP_BATCHES = 4

@@ -1,27 +1,31 @@
-"""minibert: BERT fine-tuning from scratch, in files to be read in this order:
+"""minibert: BERT fine-tuning from scratch. README.md holds the order in which the files are read."""
 
-files, config, dropout, attention, linear, model, load, head, tokenizer, data, batch, metrics, optim, train, frozen,
-baselines, report, finetune, predict, student, distill; then parity/, the ladder.
-"""
-
-from . import metrics, optim
-from .config import EncoderConfig
-from .files import UserError
-from .head import Classifier
-from .load import load_encoder, save_encoder
-from .model import Encoder
-from .tokenizer import load_tokenizer
+import importlib
 
 __version__ = "0.1.0"
-__all__ = [
-    "Classifier", "Encoder", "EncoderConfig", "UserError", "load_classifier", "load_encoder", "load_tokenizer",
-    "metrics", "optim", "save_encoder",
-]  # fmt: skip
+
+# Where each public name lives. A name is imported when it is first asked for: the parity ladder and `--help` then
+# start without PyTorch.
+PLACES = {
+    "Classifier": "head",
+    "Encoder": "model",
+    "EncoderConfig": "config",
+    "UserError": "plumbing.files",
+    "load_classifier": "predict",
+    "load_encoder": "load",
+    "load_tokenizer": "load",
+    "save_encoder": "load",
+}
+__all__ = [*PLACES, "metrics", "optim"]
 
 
 def __getattr__(name):
-    if name == "load_classifier":  # late: a command's own module, imported here, would be loaded twice by `python -m`
-        from .predict import load_classifier
-
-        return load_classifier
+    if name in ("metrics", "optim"):
+        return importlib.import_module(f".{name}", __name__)
+    if name in PLACES:
+        return getattr(importlib.import_module(f".{PLACES[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

@@ -12,11 +12,11 @@ from collections import Counter
 
 import numpy as np
 import torch
+from torch.nn import functional
 from tqdm import tqdm
 
 from . import metrics
-from .frozen import fit_logistic, rank
-from .train import softmax
+from .metrics import softmax
 
 L2_STRENGTHS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3)
 MIN_TEXTS = 2  # a word or pair of words seen in fewer training texts teaches nothing that generalises
@@ -98,3 +98,36 @@ def joined(dataset):
     if dataset.pairs is None:
         return dataset.texts
     return [f"{first}\n{second}" for first, second in zip(dataset.texts, dataset.pairs, strict=True)]
+
+
+def fit_logistic(features, labels, num_labels, l2, class_weights=None, features_t=None):
+    """Multinomial logistic regression to convergence: (weight [C, E], bias [C]).
+
+    Minimises mean cross-entropy + l2 / 2 * |weight|^2, a convex problem with one answer, by L-BFGS; scikit-learn's
+    C is 1 / (l2 * N), or twice that for its one-column form of two classes.
+    features: [N, E], dense or sparse CSR; features_t: its transpose, which a sparse one needs.
+    """
+    features_t = features.t() if features_t is None else features_t
+    weight = torch.zeros(features.shape[1], num_labels, requires_grad=True)  # [E, C]
+    bias = torch.zeros(num_labels, requires_grad=True)
+    targets = functional.one_hot(labels, num_labels).float()  # [N, C]
+    per_text = torch.ones(len(labels)) if class_weights is None else torch.as_tensor(class_weights).float()[labels]
+    per_text = (per_text / per_text.sum()).unsqueeze(1)  # [N, 1]
+    optimizer = torch.optim.LBFGS([weight, bias], max_iter=1000, tolerance_grad=1e-5, tolerance_change=1e-9,
+                                  history_size=20, line_search_fn="strong_wolfe")  # fmt: skip
+
+    @torch.no_grad()
+    def loss_and_gradient():
+        log_probabilities = (features @ weight + bias).log_softmax(1)  # [N, C]
+        error = (log_probabilities.exp() - targets) * per_text  # d loss / d logits
+        weight.grad = features_t @ error + l2 * weight
+        bias.grad = error.sum(0)
+        return -(log_probabilities * targets * per_text).sum() + l2 / 2 * weight.square().sum()
+
+    optimizer.step(loss_and_gradient)
+    return weight.detach().t(), bias.detach()
+
+
+def rank(row):
+    """Better on validation: higher accuracy, then lower loss."""
+    return row["accuracy"], -row["loss"]

@@ -6,12 +6,43 @@ And batches come in few lengths, because a CPU compiles its matrix products anew
 Next: `metrics.py`, which judges what comes out.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 
-from .tokenizer import collate
-
 POOL = 50  # batches sorted together: large enough to pad little, small enough to stay random
+
+
+class Sequence(NamedTuple):
+    """One encoded text or pair."""
+
+    ids: np.ndarray  # [T] int32, special tokens included
+    first_length: int  # tokens of type 0; the rest, a pair's second text, are of type 1
+
+
+class Batch(NamedTuple):
+    """What the encoder takes: three int64 tensors [B, T], padded to the longest text of the batch."""
+
+    input_ids: torch.Tensor
+    attention_mask: torch.Tensor  # 1 = a token, 0 = padding
+    token_type_ids: torch.Tensor
+
+    def to(self, device):
+        return Batch(*(tensor.to(device) for tensor in self))
+
+
+def collate(sequences, pad_id=0, length=None):
+    """Pad a list of B sequences to `length` tokens (None: to the longest): a `Batch` of [B, T]."""
+    length = length or max(len(sequence.ids) for sequence in sequences)
+    input_ids = np.full((len(sequences), length), pad_id, dtype=np.int64)
+    attention_mask = np.zeros_like(input_ids)
+    token_type_ids = np.zeros_like(input_ids)
+    for row, (ids, first_length) in enumerate(sequences):
+        input_ids[row, : len(ids)] = ids
+        attention_mask[row, : len(ids)] = 1
+        token_type_ids[row, first_length : len(ids)] = 1
+    return Batch(torch.from_numpy(input_ids), torch.from_numpy(attention_mask), torch.from_numpy(token_type_ids))
 
 
 class Examples:

@@ -5,13 +5,13 @@ translated here and nowhere else. A value we do not implement is refused by name
 Next: `dropout.py`, `attention.py` and `linear.py`, then `model.py`, where the numbers become modules.
 """
 
+
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from .files import UserError, read_json
+from .plumbing.files import UserError, read_json
 
 ACTIVATIONS = ("gelu", "gelu_new", "relu")  # implemented in model.py
-
 #   ours                              BERT's config.json               DistilBERT's config.json
 FIELDS = (
     ("vocab_size",                    "vocab_size",                    "vocab_size"),
@@ -29,7 +29,6 @@ FIELDS = (
     ("initializer_range",             "initializer_range",             "initializer_range"),
     ("pad_token_id",                  "pad_token_id",                  "pad_token_id"),
 )  # fmt: skip
-
 # What a config.json may leave out, with the value that each family's original code uses then.
 OPTIONAL = {
     "hidden_act": "gelu",
@@ -39,7 +38,6 @@ OPTIONAL = {
     "initializer_range": 0.02,
     "pad_token_id": 0,
 }
-
 #   ours, smallest, largest
 LIMITS = (
     ("vocab_size", 1, float("inf")),
@@ -51,7 +49,6 @@ LIMITS = (
     ("attention_probs_dropout_prob", 0, 0.999),
     ("classifier_dropout", 0, 0.999),
 )
-
 # Settings that would change the arithmetic, and the only value under which ours is right.
 REQUIRED_VALUES = {
     "position_embedding_type": "absolute",

@@ -5,42 +5,27 @@ result is kept under OUTPUT/work as soon as it is there, so --resume repeats not
 """
 
 import argparse
-import csv
-import hashlib
-import io
 import json
-import shlex
 import sys
-import time
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from . import baselines, metrics, report
 from .batch import Examples, bucketed_batches, padding_fraction
 from .config import read_config
-from .data import FILE_TYPES, REVIEWS_GROUP, TASKS, Columns, load_task
-from .files import Parser, UserError, number, read_json, run_command, write_json, write_text
-from .frozen import class_weights, encode, fit_heads
-from .head import NATIVE, POOLINGS, Classifier, new_classifier, resolve_head, save_classifier
-from .load import find_checkpoint, load_encoder
-from .tokenizer import TRUNCATIONS, check_vocabulary, load_tokenizer
-from .train import (
-    PRECISIONS,
-    Log,
-    TrainSettings,
-    predict,
-    read_update,
-    resolve_device,
-    resolve_precision,
-    softmax,
-    train,
-)
+from .data import TASKS, load_task
+from .data.tables import FILE_TYPES, Columns
+from .experiment import Job, bag_of_words_row, finetuned_row, frozen_poolings, frozen_row, majority_row
+from .head import POOLINGS, resolve_head
+from .load import load_encoder, load_tokenizer, new_classifier
+from .plumbing.checkpoint import find_checkpoint
+from .plumbing.command import Parser, number, run_command
+from .plumbing.device import PRECISIONS, resolve_device, resolve_precision
+from .plumbing.files import UserError, read_json, write_json
+from .report.write import finish
+from .tokenizer import TRUNCATIONS, check_vocabulary
 
 MAX_SEED = 2**32 - 1
-
 # What a task takes where nothing else is asked for; chosen on its validation texts.
 DEFAULTS = {
     "model": "distilbert-base-uncased", "epochs": 3, "batch_size": 16, "lr": 5e-5, "pooling": None, "head": None,
@@ -50,7 +35,6 @@ TASK_DEFAULTS = {
         "model": "minibert-tiny", "epochs": 6, "batch_size": 32, "lr": 1e-4, "pooling": "mean", "head": "linear",
     },
 }  # fmt: skip
-
 # What may differ between a run and its --resume: nothing that decides a number.
 FREE_ON_RESUME = ("output", "resume", "quiet", "dry_run")
 
@@ -126,217 +110,6 @@ def main(argv=None):
     return 0
 
 
-class Job:
-    """What every part of a run needs, and the memory of the parts that are done."""
-
-    def __init__(self, options, folder, task, examples, tokenizer, checkpoint, device, precision, say):
-        self.options, self.folder, self.task, self.examples = options, folder, task, examples
-        self.tokenizer, self.checkpoint, self.device, self.precision = tokenizer, checkpoint, device, precision
-        self.say = say
-        self.names = task.train.label_names
-        parts = [(part.texts, part.pairs, part.labels) for part in (task.train, task.validation, task.test)]
-        self.data = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-        balanced = options.class_weights == "balanced"
-        self.class_weights = class_weights(task.train.labels, len(self.names)) if balanced else None
-        self.work = folder / "work"
-
-    def once(self, key, compute):
-        """`compute()`, or what it returned before. The result is a dict of JSON values."""
-        path = self.work / f"{key}.json"
-        if path.is_file():
-            result = read_json(path)
-            if result.get("data", self.data) != self.data:
-                raise UserError(f"{path}: {self.task.name}'s texts have changed since; start another run with --output")
-            return result
-        result = compute() | {"data": self.data}
-        write_json(path, result)
-        return result
-
-    def checkpoint_path(self, seed):
-        return self.work / f"finetuned-{seed}.safetensors"
-
-    def result(self, probabilities, seconds, trainable, **more):
-        row = report.score(self.task.test.labels, probabilities, self.names, seconds, trainable)
-        return {"row": row, "probabilities": np.round(probabilities, 9).tolist(), **more}
-
-    def keep_best(self, name, seed, validation_accuracy, classifier):
-        """Save the classifier unless an earlier seed did better on validation."""
-        for earlier in self.options.seeds[: self.options.seeds.index(seed)]:
-            if read_json(self.work / f"{name}-{earlier}.json")["validation_accuracy"] >= validation_accuracy:
-                return
-        folder = self.folder / name
-        extra = {"max_length": self.options.max_length, "truncation": self.options.truncation, "seed": seed}
-        extra["pairs"] = self.task.train.pairs is not None
-        save_classifier(classifier, folder, extra)
-        self.tokenizer.save(folder)
-
-
-def majority_row(job):
-    started = time.monotonic()
-    probabilities = baselines.majority(job.task.train.labels, len(job.names), len(job.task.test))
-    return job.result(probabilities, time.monotonic() - started, 0)
-
-
-def bag_of_words_row(job):
-    job.say("", "bag of words")
-    started = time.monotonic()
-    probabilities, parameters, tried = baselines.bag_of_words(job.task, job.class_weights, job.options.quiet)
-    job.say(f"  chosen on validation: {tried[0]['setting']}, accuracy {tried[0]['accuracy']:.4f}")
-    return job.result(
-        probabilities, time.monotonic() - started, parameters, tried=tried, validation_accuracy=tried[0]["accuracy"]
-    )
-
-
-def frozen_poolings(options, encoder):
-    """Which poolings to try on the frozen encoder: the one asked for, or all it has. Raises UserError."""
-    if options.pooling:
-        poolings = [options.pooling]
-    elif options.head == "native":
-        poolings = [NATIVE[encoder.config.model_type][0]]
-    else:
-        poolings = [pooling for pooling in POOLINGS if pooling != "pooler" or encoder.pooler is not None]
-    if "pooler" in poolings and encoder.pooler is None:
-        raise UserError(f"{options.model} has no pooler to freeze; use --pooling cls or mean")
-    return poolings
-
-
-def frozen_row(job, seed):
-    """Encode each text once, fit heads on train, choose on validation, score on test."""
-    job.say("", f"frozen encoder, seed {seed}")
-    started = time.monotonic()
-    options = job.options
-    encoder = load_encoder(job.checkpoint)
-    poolings = frozen_poolings(options, encoder)
-    if options.compile:
-        encoder.compile(dynamic=True)
-    native_head = NATIVE[encoder.config.model_type][1]
-    heads = {None: ("linear", "mlp"), "native": (native_head,)}.get(options.head, (options.head,))
-    features, encoded = {}, 0
-    for part, examples in job.examples.items():
-        features[part], count = encode(
-            encoder, examples, poolings, job.device, job.precision, quiet=options.quiet, name=f"encoding {part}"
-        )
-        encoded += count
-    total = sum(len(examples) for examples in job.examples.values())
-    job.say(f"  encoded {encoded:,} of {total:,} texts" + ("" if encoded else "; all features were in the cache"))
-    pooling, head_name, head, tried = fit_heads(
-        features["train"], features["validation"], job.task.train.labels, job.task.validation.labels, len(job.names),
-        heads, job.class_weights, seed, options.quiet,
-    )  # fmt: skip
-    best = tried[0]
-    job.say(
-        f"  chosen on validation: {pooling} pooling, {head_name} head, {best['setting']}, "
-        f"accuracy {best['accuracy']:.4f}"
-    )
-    with torch.inference_mode():
-        probabilities = softmax(head(features["test"][pooling]).numpy())
-    classifier = Classifier(encoder.cpu(), job.names, pooling, head_name)
-    classifier.head.load_state_dict(head.state_dict())
-    job.keep_best("frozen", seed, best["accuracy"], classifier)
-    trainable = sum(parameter.numel() for parameter in head.parameters())
-    return job.result(
-        probabilities, time.monotonic() - started, trainable, tried=tried, validation_accuracy=best["accuracy"]
-    )
-
-
-def finetuned_row(job, seed, pooling, head):
-    """Train encoder and head together, keep the best epoch on validation, score on test."""
-    job.say("", f"fine-tuning, seed {seed}")
-    options = job.options
-    settings = replace(train_settings(options, job.precision), seed=seed)
-    classifier = new_classifier(job.checkpoint, job.names, pooling, head, seed)
-    if options.compile:
-        classifier.compile(dynamic=True)
-    checkpoint = job.checkpoint_path(seed)
-    done = read_update(checkpoint)
-    log = Log(job.folder / "log.jsonl", keep=lambda line: line["seed"] != seed or line["update"] <= done)
-    if done:
-        job.say(f"  going on after update {done:,}")
-    progress = train(
-        classifier, job.examples["train"], job.examples["validation"], settings, job.device, job.class_weights,
-        checkpoint, True, lambda record: log({"seed": seed, **record}), options.quiet, "fine-tuning",
-    )  # fmt: skip
-    started = time.monotonic()
-    logits = predict(
-        classifier, job.examples["test"], job.device, job.precision, quiet=options.quiet, name="predicting test"
-    )
-    seconds = progress.seconds + time.monotonic() - started
-    job.say(f"  kept epoch {progress.best_epoch + 1}: validation accuracy {progress.best_accuracy:.4f}")
-    job.keep_best("finetuned", seed, progress.best_accuracy, classifier.cpu())
-    return job.result(
-        softmax(logits), seconds, classifier.parameter_table()[-1][1],
-        best_epoch=progress.best_epoch + 1, validation_accuracy=progress.best_accuracy,
-    )  # fmt: skip
-
-
-def finish(job, facts, results):
-    """Everything that a run leaves, from the parts' results {row: {seed: result}}."""
-    seeds = job.options.seeds
-    saved = [name for name in ("frozen", "finetuned") if name in results]
-    rows = {name: report.combine({seed: r["row"] for seed, r in by_seed.items()}) for name, by_seed in results.items()}
-    for name in ("majority", "bag-of-words"):  # no seed enters them
-        rows[name] = next(iter(results[name].values()))["row"]
-    table = report.result_table(rows, seeds)
-    kept = {
-        name: max(by_seed, key=lambda seed: (by_seed[seed].get("validation_accuracy", 0), -seeds.index(seed)))
-        for name, by_seed in results.items()
-    }
-    probabilities = {name: np.array(results[name][kept[name]]["probabilities"]) for name in results}
-    predictions = {name: values.argmax(1) for name, values in probabilities.items()}
-    labels = np.array(job.task.test.labels)
-    best = max(results, key=lambda name: results[name][kept[name]].get("validation_accuracy", 0))
-    best_row = results[best][kept[best]]["row"]
-    notes = [report.collapse_warning(name, predictions[name], job.names) for name in predictions if name != "majority"]
-    notes = [note for note in notes if note]
-    if "frozen" in predictions and "finetuned" in predictions:
-        notes.append(report.difference_line(labels, predictions["frozen"], predictions["finetuned"]))
-    if len(seeds) > 1:
-        which = ", ".join(f"{report.TITLES[name]} seed {seed}" for name, seed in kept.items() if name in saved)
-        notes.append(f"predictions and weights kept: those of the seed best on validation ({which})")
-    confusion = report.confusion_table(best_row["confusion"], job.names)
-    heading = f"Confusion matrix of {report.TITLES[best]}, best on validation"
-    choices = report.choices(results, kept)
-
-    values = {"task": job.task.name, "model": job.options.model, "seeds": seeds, "rows": rows}
-    tables = [("test set", table)]
-    if job.task.test.groups is not None:
-        by_seed = {
-            name: [np.array(result["probabilities"]).argmax(1) for result in results[name].values()] for name in results
-        }
-        values["groups"] = report.by_group(labels, job.task.test.groups, by_seed)
-        column = job.options.group_column or REVIEWS_GROUP
-        tables.append((f"test set by {column}", report.group_table(values["groups"])))
-    tables.append((heading, confusion))
-    write_json(job.folder / "metrics.json", values)
-    write_predictions(job.folder / "predictions.csv", job.task.test, probabilities, predictions)
-    per_class = metrics.classification_report(labels, predictions[best], job.names)
-    sections = [*tables[:-1], (heading, f"{confusion}\n\n{per_class}"), ("Chosen on validation", choices)]
-    command = shlex.join(["python", "-m", "minibert.finetune", *read_json(job.folder / "settings.json")["arguments"]])
-    title = f"{job.task.name}, classified twice"
-    write_text(job.folder / "report.md", report.markdown(title, [*facts, f"command: `{command}`", *notes], sections))
-    for title, text in tables:
-        print("", title, text, sep="\n")
-    print("", *notes, sep="\n")
-    print(f"saved in {job.folder}: metrics.json, predictions.csv, report.md, {', '.join(f'{name}/' for name in saved)}")
-
-
-def write_predictions(path, test, probabilities, predictions):
-    """predictions.csv: text id, gold label, and for each experiment the prediction and the score of every label."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    experiments = [name for name in ("frozen", "finetuned") if name in predictions]
-    header = ["id", "gold"]
-    for name in experiments:
-        header += [name, *(f"{name}_score_{label}" for label in test.label_names)]
-    writer.writerow(header)
-    for i in range(len(test)):
-        row = [test.ids[i], test.label_names[test.labels[i]]]
-        for name in experiments:
-            row += [test.label_names[predictions[name][i]], *probabilities[name][i].tolist()]
-        writer.writerow(row)
-    write_text(path, text.getvalue())
-
-
 def check_output(folder, settings, options):
     """Refuse to write over another run, and to resume one with other settings."""
     path = folder / "settings.json"
@@ -365,23 +138,6 @@ def describe(device):
     if device.type == "cuda":
         return torch.cuda.get_device_name()
     return f"{torch.get_num_threads()} CPU cores"
-
-
-def train_settings(options, precision):
-    return TrainSettings(
-        epochs=options.epochs,
-        batch_size=options.batch_size,
-        micro_batch=options.micro_batch,
-        lr=options.lr,
-        head_lr=options.head_lr,
-        weight_decay=options.weight_decay,
-        warmup=options.warmup,
-        patience=options.patience,
-        precision=precision,
-    )
-
-
-# ---- the command line
 
 
 def per_task(key):

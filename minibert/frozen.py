@@ -12,14 +12,16 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import torch
-from torch.nn import functional
 from tqdm import tqdm
 
 from . import metrics
-from .files import cache_folder
+from .baselines import fit_logistic, rank
+from .evaluate import compute_all, predict
 from .head import LinearHead, MLPHead, pool
-from .load import read_safetensors, write_safetensors
-from .train import TrainSettings, compute_all, predict, softmax, train
+from .metrics import softmax
+from .plumbing.checkpoint import read_safetensors, write_safetensors
+from .plumbing.files import cache_folder
+from .train import TrainSettings, train
 
 L2_STRENGTHS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 MLP_SETTINGS = TrainSettings(epochs=40, batch_size=128, lr=5e-4, weight_decay=0.1, warmup=0.05, patience=4)
@@ -118,39 +120,6 @@ def fit_heads(train_features, validation_features, train_labels, validation_labe
     return tried[0]["pooling"], tried[0]["head"], fitted[0], tried
 
 
-def rank(row):
-    """Better on validation: higher accuracy, then lower loss."""
-    return row["accuracy"], -row["loss"]
-
-
-def fit_logistic(features, labels, num_labels, l2, class_weights=None, features_t=None):
-    """Multinomial logistic regression to convergence: (weight [C, E], bias [C]).
-
-    Minimises mean cross-entropy + l2 / 2 * |weight|^2, a convex problem with one answer, by L-BFGS; scikit-learn's
-    C is 1 / (l2 * N), or twice that for its one-column form of two classes.
-    features: [N, E], dense or sparse CSR; features_t: its transpose, which a sparse one needs.
-    """
-    features_t = features.t() if features_t is None else features_t
-    weight = torch.zeros(features.shape[1], num_labels, requires_grad=True)  # [E, C]
-    bias = torch.zeros(num_labels, requires_grad=True)
-    targets = functional.one_hot(labels, num_labels).float()  # [N, C]
-    per_text = torch.ones(len(labels)) if class_weights is None else torch.as_tensor(class_weights).float()[labels]
-    per_text = (per_text / per_text.sum()).unsqueeze(1)  # [N, 1]
-    optimizer = torch.optim.LBFGS([weight, bias], max_iter=1000, tolerance_grad=1e-5, tolerance_change=1e-9,
-                                  history_size=20, line_search_fn="strong_wolfe")  # fmt: skip
-
-    @torch.no_grad()
-    def loss_and_gradient():
-        log_probabilities = (features @ weight + bias).log_softmax(1)  # [N, C]
-        error = (log_probabilities.exp() - targets) * per_text  # d loss / d logits
-        weight.grad = features_t @ error + l2 * weight
-        bias.grad = error.sum(0)
-        return -(log_probabilities * targets * per_text).sum() + l2 / 2 * weight.square().sum()
-
-    optimizer.step(loss_and_gradient)
-    return weight.detach().t(), bias.detach()
-
-
 @torch.no_grad()
 def unstandardise(head, mean, spread):
     """The same head for raw features: W ((x - mean) / spread) + b = (W / spread) x + (b - (W / spread) mean)."""
@@ -158,9 +127,3 @@ def unstandardise(head, mean, spread):
     first.weight /= spread
     first.bias -= first.weight @ mean
     return head
-
-
-def class_weights(labels, num_labels):
-    """`balanced`: N / (C * count), so that every class weighs the same in the loss."""
-    counts = np.bincount(labels, minlength=num_labels)
-    return len(labels) / (num_labels * np.maximum(counts, 1))

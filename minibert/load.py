@@ -6,72 +6,19 @@ anything else (unknown, missing, misshapen, not finite) is an error that names i
 Next: `head.py`, which turns vectors into classes.
 """
 
-import re
-from dataclasses import dataclass, field
+import os
 from pathlib import Path
 
+import tokenizers
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from .config import read_config
-from .files import UserError, atomic_path, read_json, write_json
-from .model import Encoder
-
-#   ours                              BERT                                          DistilBERT
-NAMES = (
-    ("embeddings.word",                 "embeddings.word_embeddings",                 "embeddings.word_embeddings"),
-    ("embeddings.position",             "embeddings.position_embeddings",             "embeddings.position_embeddings"),
-    ("embeddings.token_type",           "embeddings.token_type_embeddings",           None),
-    ("embeddings.norm",                 "embeddings.LayerNorm",                       "embeddings.LayerNorm"),
-    ("layers.#.attention.query",        "encoder.layer.#.attention.self.query",       "transformer.layer.#.attention.q_lin"),
-    ("layers.#.attention.key",          "encoder.layer.#.attention.self.key",         "transformer.layer.#.attention.k_lin"),
-    ("layers.#.attention.value",        "encoder.layer.#.attention.self.value",       "transformer.layer.#.attention.v_lin"),
-    ("layers.#.attention.output",       "encoder.layer.#.attention.output.dense",     "transformer.layer.#.attention.out_lin"),
-    ("layers.#.attention_norm",         "encoder.layer.#.attention.output.LayerNorm", "transformer.layer.#.sa_layer_norm"),
-    ("layers.#.feed_forward.expand",    "encoder.layer.#.intermediate.dense",         "transformer.layer.#.ffn.lin1"),
-    ("layers.#.feed_forward.contract",  "encoder.layer.#.output.dense",               "transformer.layer.#.ffn.lin2"),
-    ("layers.#.feed_forward_norm",      "encoder.layer.#.output.LayerNorm",           "transformer.layer.#.output_layer_norm"),
-    ("pooler.dense",                    "pooler.dense",                               None),
-)  # fmt: skip
-
-# Tensors that checkpoints carry and an encoder has no place for, by the beginning of their name.
-IGNORED = {
-    "cls.predictions.": "masked-language-model head, used in pretraining only",
-    "cls.seq_relationship.": "next-sentence head, used in pretraining only",
-    "vocab_transform.": "masked-language-model head, used in pretraining only",
-    "vocab_layer_norm.": "masked-language-model head, used in pretraining only",
-    "vocab_projector.": "masked-language-model head, used in pretraining only",
-    "qa_outputs.": "question-answering head",
-    "embeddings.position_ids": "a stored 0, 1, 2, ..., not a weight",
-    "pre_classifier.": "classification head; load_classifier reads it",
-    "classifier.": "classification head; load_classifier reads it",
-    "head.": "classification head; load_classifier reads it",
-}
-
-WEIGHTS = ("weights", "../weights")  # bundled checkpoints: where a wheel has them, and where a checkout does
-
-HUB_FILES = (
-    "config.json", "model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors",
-    "tokenizer.json", "tokenizer_config.json", "vocab.txt",
-)  # fmt: skip
-
-
-@dataclass
-class Account:
-    """What became of every tensor: names as in the checkpoint, except `new`, which has ours."""
-
-    loaded: list = field(default_factory=list)
-    ignored: dict = field(default_factory=dict)  # name -> why
-    missing: list = field(default_factory=list)
-    new: dict = field(default_factory=dict)  # name -> why it was not in the checkpoint
-
-    def __str__(self):
-        lines = [f"loaded   {len(self.loaded)} tensors"]
-        lines += [f"ignored  {name}: {why}" for name, why in self.ignored.items()]
-        lines += [f"missing  {name}" for name in self.missing]
-        lines += [f"new      {name}: {why}" for name, why in self.new.items()]
-        return "\n".join(lines)
+from .head import HEADS, NATIVE, POOLINGS, Classifier, resolve_head
+from .model import Encoder, Pooler, initialize
+from .names import fill, head_names, name_table, translate
+from .plumbing.checkpoint import find_checkpoint, read_tensors, write_safetensors
+from .plumbing.files import UserError, read_json, read_text, write_json
+from .tokenizer import Tokenizer, _content, from_vocabulary
 
 
 def load_encoder(model, fused=True, dtype=torch.float32):
@@ -91,118 +38,6 @@ def load_encoder(model, fused=True, dtype=torch.float32):
     return encoder.eval()
 
 
-def fill(module, tensors, names, source, ignored=IGNORED, dtype=torch.float32):
-    """Put the checkpoint's `tensors` (name -> tensor) into `module`'s parameters, and account for each of them.
-
-    names: our name -> the checkpoint's name, both without `.weight` / `.bias`, `#` standing for a layer's number.
-    Raises UserError naming every unknown, missing, misshapen or non-finite tensor.
-    """
-    tensors, original = normalize_names(tensors)
-    account, problems, state = Account(), [], {}
-    for ours, parameter in module.state_dict().items():
-        theirs = translate(ours, names)
-        if theirs not in tensors:
-            problems.append(f"missing tensor {theirs}")
-            continue
-        tensor = tensors.pop(theirs)
-        if tensor.shape != parameter.shape:
-            problems.append(f"{original[theirs]} has shape {list(tensor.shape)}, not {list(parameter.shape)}")
-        elif not tensor.isfinite().all():
-            problems.append(f"{original[theirs]} holds NaN or infinity")
-        else:
-            state[ours] = tensor.to(dtype, copy=True)
-            account.loaded.append(original[theirs])
-    for name in tensors:
-        reason = next((why for start, why in ignored.items() if name.startswith(start)), None)
-        if reason is None:
-            problems.append(f"unknown tensor {original[name]}")
-        else:
-            account.ignored[original[name]] = reason
-    if problems:
-        more = f"; and {len(problems) - 4} more" if len(problems) > 4 else ""
-        raise UserError(f"{source}: weights and config.json do not fit: {'; '.join(problems[:4])}{more}")
-    module.load_state_dict(state, assign=True)
-    return account
-
-
-def name_table(config):
-    """Our module name -> the family's, from NAMES."""
-    family = 1 if config.model_type == "bert" else 2
-    return {row[0]: row[family] for row in NAMES if row[family] is not None}
-
-
-def translate(parameter, names):
-    """Our parameter's name in the checkpoint: `layers.3.attention.query.bias` -> `...layer.3...query.bias`."""
-    module, kind = parameter.rsplit(".", 1)
-    number = re.search(r"\.(\d+)\.", module)
-    if number is None:
-        return f"{names[module]}.{kind}"
-    pattern = module.replace(number[0], ".#.", 1)
-    return f"{names[pattern].replace('#', number[1])}.{kind}"
-
-
-def normalize_names(tensors):
-    """Drop the `bert.` / `distilbert.` prefix and rename the TensorFlow era's LayerNorm `gamma` and `beta`.
-
-    Returns (tensors by normal name, normal name -> the name in the file).
-    """
-    result, original = {}, {}
-    for name, tensor in tensors.items():
-        normal = name.removeprefix("bert.").removeprefix("distilbert.")
-        normal = re.sub(r"\.gamma$", ".weight", normal)
-        normal = re.sub(r"\.beta$", ".bias", normal)
-        if normal in result:
-            raise UserError(f"{original[normal]} and {name} are two tensors for one place")
-        result[normal], original[normal] = tensor, name
-    return result, original
-
-
-def read_tensors(folder):
-    """Every tensor of a checkpoint folder, name -> tensor, from one file or from its shards."""
-    folder = Path(folder)
-    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
-    if single.is_file():
-        return read_safetensors(single)[0]
-    if not index.is_file():
-        raise UserError(
-            f"{folder}: no model.safetensors; pickled weights (pytorch_model.bin) are never read, "
-            "convert them with transformers' save_pretrained"
-        )
-    shards = read_json(index).get("weight_map")
-    if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
-        raise UserError(f"{index}: weight_map is missing or is not a table of file names")
-    tensors = {}
-    for shard in sorted(set(shards.values())):
-        if Path(shard).name != shard:
-            raise UserError(f"{index}: shard {shard!r} lies outside the folder")
-        tensors.update(read_safetensors(folder / shard)[0])
-    absent = sorted(set(shards) - set(tensors))
-    if absent:
-        raise UserError(f"{index}: lists {absent[0]}, which its shard does not hold")
-    return tensors
-
-
-def read_safetensors(path):
-    """(name -> tensor, the file's text metadata) of one safetensors file. UserError when it is cut or damaged."""
-    if not Path(path).is_file():
-        raise UserError(f"{path}: no such file")
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: not a whole safetensors file ({error}); download or save it again") from None
-
-
-def write_safetensors(path, tensors, metadata=None):
-    """Write a safetensors file, whole or not at all. Metadata values are text."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with atomic_path(path) as temporary:
-        try:
-            save_file(tensors, temporary, metadata={"format": "pt", **(metadata or {})})
-        except SafetensorError as error:  # how the library reports a full disk
-            raise UserError(f"{path}: cannot be written ({error}); the old file is untouched") from error
-
-
 def save_encoder(encoder, folder):
     """Write `config.json` and `model.safetensors` in Hugging Face layout: transformers' AutoModel opens the folder."""
     names = name_table(encoder.config)
@@ -212,26 +47,110 @@ def save_encoder(encoder, folder):
     write_json(Path(folder) / "config.json", {"architectures": [architecture], **encoder.config.to_dict()})
 
 
-def find_checkpoint(model):
-    """The folder that holds a model's files: `model` itself, a bundled checkpoint's name, or a Hub id that is fetched.
+def new_classifier(model, label_names, pooling=None, head=None, seed=0, fused=True):
+    """A pretrained encoder (folder or Hub id) under a fresh head, ready for training. Raises UserError.
 
-    Only safetensors, configuration and tokenizer files are fetched; they stay in the Hub's own cache.
+    `classifier.encoder.account` says what was loaded; a missing pooler that is needed starts fresh too.
     """
-    if Path(model).is_dir():
-        return Path(model)
-    for place in WEIGHTS:
-        folder = Path(__file__).parent / place / str(model)
-        if "/" not in str(model) and (folder / "config.json").is_file():
-            return folder.resolve()
-    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", str(model)):
-        raise UserError(f"{model}: no such folder, and not a Hub id either (name or owner/name)")
-    import huggingface_hub  # here, because a local folder has no use for it and it is slow to import
+    encoder = load_encoder(model, fused)
+    config = encoder.config
+    pooling, head = resolve_head(config.model_type, pooling, head)
+    generator_state = torch.get_rng_state()
+    torch.manual_seed(seed)
+    if pooling == "pooler" and encoder.pooler is None and config.model_type == "bert":
+        encoder.pooler = Pooler(config)
+        initialize(encoder.pooler, config.initializer_range)
+        encoder.account.missing.clear()
+        encoder.account.new["pooler.dense"] = "not in the checkpoint; it starts random and has to be trained"
+    classifier = Classifier(encoder, label_names, pooling, head)
+    initialize(classifier.head, config.initializer_range)
+    torch.set_rng_state(generator_state)
+    for name, _ in classifier.head.named_parameters():
+        encoder.account.new[f"head.{name}"] = "the head for this task; it starts random and has to be trained"
+    return classifier
 
+
+def save_classifier(classifier, folder, extra=None):
+    """Write `config.json` and `model.safetensors`; with the native head, transformers' classifier opens them.
+
+    `extra` (JSON values, such as max_length) is kept in config.json's `minibert` section for `read_classifier`.
+    """
+    config = classifier.encoder.config
+    prefix = f"{config.model_type}."
+    names = {f"encoder.{ours}": prefix + theirs for ours, theirs in name_table(config).items()}
+    names |= head_names(config.model_type, classifier.is_native)
+    tensors = {translate(name, names): tensor for name, tensor in classifier.state_dict().items()}
+    family = "Bert" if config.model_type == "bert" else "DistilBert"
+    values = {
+        "architectures": [family + ("ForSequenceClassification" if classifier.is_native else "Model")],
+        **config.to_dict(),
+        "id2label": {str(i): name for i, name in enumerate(classifier.label_names)},
+        "label2id": {name: i for i, name in enumerate(classifier.label_names)},
+        "minibert": {"pooling": classifier.pooling, "head": classifier.head_name, **(extra or {})},
+    }
+    write_safetensors(Path(folder) / "model.safetensors", tensors)
+    write_json(Path(folder) / "config.json", values)
+
+
+def read_classifier(model, fused=True):
+    """A trained classifier in eval mode, and its `minibert` section: ours, or any native one from transformers.
+
+    `classifier.account` says what became of every tensor. Raises UserError.
+    """
+    folder = find_checkpoint(model)
+    values, config = read_json(folder / "config.json"), read_config(folder)
+    extra = values.get("minibert", {})
+    if not holds_classifier(values):
+        architecture = (values.get("architectures") or ["not stated"])[0]
+        raise UserError(f"{folder}: holds no classifier (architecture {architecture})")
+    native_pooling, native_head = NATIVE[config.model_type]
+    id2label = values.get("id2label") or {}
     try:
-        return Path(huggingface_hub.snapshot_download(str(model), allow_patterns=list(HUB_FILES)))
-    except Exception as error:  # the library's failures (no network, no such id, a cut transfer) share no base
-        reason = ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
-        raise UserError(
-            f"model {model!r} could not be had from the Hub ({reason}); "
-            "check the id and the network, give --model a folder that holds it, or take the bundled --model minibert-tiny"
-        ) from error
+        label_names = [id2label[str(i)] for i in range(len(id2label))] or ["LABEL_0", "LABEL_1"]
+    except KeyError as error:
+        raise UserError(f"{folder}/config.json: id2label has no entry {error}") from None
+    pooling, head = extra.get("pooling", native_pooling), extra.get("head", native_head)
+    if pooling not in POOLINGS or head not in HEADS:
+        raise UserError(f"{folder}/config.json: minibert section has pooling {pooling!r} and head {head!r}")
+    with torch.device("meta"):  # shapes only: the numbers come from the checkpoint
+        classifier = Classifier(Encoder(config, fused, pooler=pooling == "pooler"), label_names, pooling, head)
+    names = {f"encoder.{ours}": theirs for ours, theirs in name_table(config).items()}
+    names |= head_names(config.model_type, classifier.is_native)
+    ignored = {"embeddings.position_ids": "a stored 0, 1, 2, ..., not a weight"}
+    if pooling != "pooler":
+        ignored["pooler."] = f"this head reads {pooling} pooling"
+    classifier.account = fill(classifier, read_tensors(folder), names, folder, ignored)
+    return classifier.eval(), extra
+
+
+def holds_classifier(values):
+    """Whether a config.json belongs to a classifier: ours, or a native one from transformers."""
+    architecture = (values.get("architectures") or [""])[0]
+    return bool(values.get("minibert")) or architecture.endswith("ForSequenceClassification")
+
+
+def load_tokenizer(model):
+    """The tokenizer of a folder or Hub id: `tokenizer.json`, else `vocab.txt` + `tokenizer_config.json`.
+
+    Raises UserError.
+    """
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")  # unset, the library turns wary and slow after a fork
+    folder = find_checkpoint(model)
+    config_path = folder / "tokenizer_config.json"
+    config = read_json(config_path) if config_path.is_file() else {}
+    if (folder / "tokenizer.json").is_file():
+        text = read_text(folder / "tokenizer.json")
+        try:
+            backend = tokenizers.Tokenizer.from_str(text)
+        except Exception as error:  # the library raises bare Exception
+            raise UserError(f"{folder / 'tokenizer.json'}: not a tokenizer ({error})") from None
+    elif (folder / "vocab.txt").is_file():
+        lines = [line.rstrip("\r") for line in read_text(folder / "vocab.txt").rstrip("\n").split("\n")]
+        backend = from_vocabulary(lines, config)
+    else:
+        raise UserError(f"{folder}: no tokenizer.json and no vocab.txt")
+    max_length = config.get("model_max_length", 512)
+    if not isinstance(max_length, int) or max_length > 100_000:  # transformers writes 1e30 for "not known"
+        max_length = 512
+    special = {name: _content(config.get(f"{name}_token")) for name in ("cls", "sep", "pad")}
+    return Tokenizer(backend, max_length, **{name: token for name, token in special.items() if token})

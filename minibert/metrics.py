@@ -15,6 +15,8 @@ is the difference between two models luck (paired bootstrap)? Input that makes n
 Next file: optim.py.
 """
 
+import math
+
 import numpy as np
 
 
@@ -264,3 +266,33 @@ def classification_report(labels, predictions, label_names):
         lines.append(f"{name:{width}}  {precision:>9}  {recall:>7}  {f1:>7}  {support:>7}")
     lines.insert(1 + classes, "")  # a gap between the classes and what sums them up
     return "\n".join(lines)
+
+
+def score(labels, probabilities, label_names, seconds, trainable_parameters):
+    """One row of json: labels [N], probabilities [N, C] -> a dict of JSON values (an undefined one is None)."""
+    labels, probabilities = np.asarray(labels), np.asarray(probabilities)
+    predictions, num_labels = probabilities.argmax(1), len(label_names)
+    row = {"accuracy": accuracy(labels, predictions)}
+    for average in ("macro", "weighted"):
+        precision, recall, f1, _ = precision_recall_f1(labels, predictions, average, num_labels)
+        row |= {f"precision_{average}": precision, f"recall_{average}": recall, f"f1_{average}": f1}
+    row |= {
+        "auroc": roc_auc(labels, probabilities),
+        "mcc": matthews_corrcoef(labels, predictions),
+        "log_loss": log_loss(labels, probabilities),
+        "confusion": confusion_matrix(labels, predictions, num_labels).tolist(),
+    }
+    per_class = precision_recall_f1(labels, predictions, None, num_labels)
+    row["per_class"] = {
+        name: {"precision": float(p), "recall": float(r), "f1": float(f), "support": int(s)}
+        for name, p, r, f, s in zip(label_names, *per_class, strict=True)
+    }
+    row |= {"seconds": round(seconds, 1), "trainable_parameters": trainable_parameters}
+    return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
+
+
+def softmax(logits):
+    """Logits [N, C] -> probabilities [N, C], float64 NumPy."""
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)  # exp of a large logit would overflow
+    exponentials = np.exp(shifted)
+    return exponentials / exponentials.sum(axis=1, keepdims=True)

@@ -16,10 +16,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from .attention import attend
-from .dropout import Dropout
-from .files import UserError
-from .linear import Linear
+from .fast.attention import attend
+from .fast.dropout import Dropout
+from .fast.linear import Linear
+from .plumbing.files import UserError
 
 ACTIVATIONS = {
     "gelu": functional.gelu,  # x * Phi(x) with the exact normal CDF, as BERT was trained

@@ -151,3 +151,10 @@ def clip_gradients(parameters, max_norm):
     if gradients:
         torch._foreach_div_(gradients, divisor)
     return norm
+
+
+def complete(parameters):
+    """Give every parameter a gradient of its own shape, which optimizers and clipping want."""
+    for parameter in parameters:
+        if parameter.grad is not None and parameter.grad.is_sparse:
+            parameter.grad = parameter.grad.to_dense()

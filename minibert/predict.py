@@ -11,11 +11,13 @@ import sys
 from pathlib import Path
 
 from .batch import Examples
-from .files import Parser, UserError, read_text, run_command
-from .head import read_classifier
-from .load import find_checkpoint
-from .tokenizer import load_tokenizer
-from .train import predict, resolve_device, resolve_precision, softmax
+from .evaluate import predict
+from .load import load_tokenizer, read_classifier
+from .metrics import softmax
+from .plumbing.checkpoint import find_checkpoint
+from .plumbing.command import Parser, run_command
+from .plumbing.device import resolve_device, resolve_precision
+from .plumbing.files import UserError, read_text
 
 
 class TextClassifier:

@@ -7,40 +7,19 @@ reviews say what they think at the end, too). Next: `data.py`, where the texts c
 """
 
 import json
-import os
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import tokenizers
-import torch
 from tokenizers import decoders, models, normalizers, pre_tokenizers
 from tokenizers.processors import BertProcessing
 
-from .files import UserError, read_json, read_text, write_json, write_text
-from .load import find_checkpoint
+from .batch import Sequence, collate
+from .plumbing.files import UserError, write_json, write_text
 
 TRUNCATIONS = ("head", "tail", "head+tail")
 HEAD_TOKENS = 128  # of head+tail: the first 128 tokens, then as many of the last as fit
 CHUNK = 1000  # texts tokenized at a time, so that progress shows and memory stays flat
-
-
-class Sequence(NamedTuple):
-    """One encoded text or pair."""
-
-    ids: np.ndarray  # [T] int32, special tokens included
-    first_length: int  # tokens of type 0; the rest, a pair's second text, are of type 1
-
-
-class Batch(NamedTuple):
-    """What the encoder takes: three int64 tensors [B, T], padded to the longest text of the batch."""
-
-    input_ids: torch.Tensor
-    attention_mask: torch.Tensor  # 1 = a token, 0 = padding
-    token_type_ids: torch.Tensor
-
-    def to(self, device):
-        return Batch(*(tensor.to(device) for tensor in self))
 
 
 class Tokenizer:
@@ -121,33 +100,6 @@ class Tokenizer:
         write_json(Path(folder) / "tokenizer_config.json", values)
 
 
-def load_tokenizer(model):
-    """The tokenizer of a folder or Hub id: `tokenizer.json`, else `vocab.txt` + `tokenizer_config.json`.
-
-    Raises UserError.
-    """
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")  # unset, the library turns wary and slow after a fork
-    folder = find_checkpoint(model)
-    config_path = folder / "tokenizer_config.json"
-    config = read_json(config_path) if config_path.is_file() else {}
-    if (folder / "tokenizer.json").is_file():
-        text = read_text(folder / "tokenizer.json")
-        try:
-            backend = tokenizers.Tokenizer.from_str(text)
-        except Exception as error:  # the library raises bare Exception
-            raise UserError(f"{folder / 'tokenizer.json'}: not a tokenizer ({error})") from None
-    elif (folder / "vocab.txt").is_file():
-        lines = [line.rstrip("\r") for line in read_text(folder / "vocab.txt").rstrip("\n").split("\n")]
-        backend = from_vocabulary(lines, config)
-    else:
-        raise UserError(f"{folder}: no tokenizer.json and no vocab.txt")
-    max_length = config.get("model_max_length", 512)
-    if not isinstance(max_length, int) or max_length > 100_000:  # transformers writes 1e30 for "not known"
-        max_length = 512
-    special = {name: _content(config.get(f"{name}_token")) for name in ("cls", "sep", "pad")}
-    return Tokenizer(backend, max_length, **{name: token for name, token in special.items() if token})
-
-
 def check_vocabulary(tokenizer, config, source):
     """Refuse a tokenizer that knows tokens for which the model has no embedding."""
     known = tokenizer.backend.get_vocab_size()
@@ -175,19 +127,6 @@ def from_vocabulary(vocabulary, config):
     special = [token for token in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]") if token in table]
     backend.add_special_tokens(special)  # so that a "[SEP]" in the text is one token, as in BERT's own code
     return backend
-
-
-def collate(sequences, pad_id=0, length=None):
-    """Pad a list of B sequences to `length` tokens (None: to the longest): a `Batch` of [B, T]."""
-    length = length or max(len(sequence.ids) for sequence in sequences)
-    input_ids = np.full((len(sequences), length), pad_id, dtype=np.int64)
-    attention_mask = np.zeros_like(input_ids)
-    token_type_ids = np.zeros_like(input_ids)
-    for row, (ids, first_length) in enumerate(sequences):
-        input_ids[row, : len(ids)] = ids
-        attention_mask[row, : len(ids)] = 1
-        token_type_ids[row, first_length : len(ids)] = 1
-    return Batch(torch.from_numpy(input_ids), torch.from_numpy(attention_mask), torch.from_numpy(token_type_ids))
 
 
 def truncate(ids, room, truncation):

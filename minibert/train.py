@@ -5,30 +5,27 @@ It knows nothing about BERT. `model(*inputs)` gives logits [B, C]; `examples` ha
 Next: `frozen.py`, which does the latter.
 """
 
-import contextlib
-import json
-import os
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 from torch.nn import functional
 from tqdm import tqdm
 
 from . import metrics
-from .batch import bucketed_batches, sorted_batches
-from .files import UserError, write_text
-from .linear import cast_once
-from .load import read_safetensors, write_safetensors
-from .optim import AdamW, clip_divisor, linear_warmup, parameter_groups
+from .batch import bucketed_batches
+from .evaluate import predict
+from .fast.embedding import touched_rows
+from .metrics import softmax
+from .optim import AdamW, clip_divisor, complete, linear_warmup, parameter_groups
+from .plumbing.device import autocast, to_device
+from .plumbing.files import UserError
+from .plumbing.resume import Progress, load_state, save_state
 
-PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 LOG_EVERY = 10  # updates
 CHECKPOINT_EVERY = 300  # seconds
-EVALUATION_TOKENS = {"cpu": 2**12, "cuda": 2**14}  # in a batch, padding included
 ESTIMATE_AFTER = 30  # updates, then a long job says how long it will take
 
 
@@ -47,19 +44,6 @@ class TrainSettings:
     patience: int = 0  # epochs without gain on validation before stopping (0: never stop early)
     precision: str = "fp32"
     seed: int = 0
-
-
-@dataclass
-class Progress:
-    """Where a run stands; kept in its checkpoint."""
-
-    epoch: int = 0
-    batch: int = 0  # within the epoch
-    update: int = 0
-    best_epoch: int = -1
-    best_accuracy: float = -1.0
-    best_loss: float = float("inf")
-    seconds: float = 0.0
 
 
 def train(model, examples, validation, settings, device, class_weights=None, checkpoint=None, resume=False, log=None,
@@ -166,103 +150,6 @@ def train(model, examples, validation, settings, device, class_weights=None, che
     return progress
 
 
-@contextlib.contextmanager
-def touched_rows(model, wanted):
-    """Within it, if wanted, an embedding's gradient has only the rows that a batch has touched, until `complete`.
-
-    A gradient of all rows, mostly zeros, is the largest of all (94 MB for BERT's vocabulary). Micro-batches would
-    make one each, only to be added up.
-    """
-    embeddings = [part for part in model.modules() if wanted and isinstance(part, nn.Embedding) and not part.sparse]
-    try:
-        for embedding in embeddings:
-            embedding.sparse = True
-        yield
-    finally:
-        for embedding in embeddings:
-            embedding.sparse = False
-
-
-def complete(parameters):
-    """Give every parameter a gradient of its own shape, which optimizers and clipping want."""
-    for parameter in parameters:
-        if parameter.grad is not None and parameter.grad.is_sparse:
-            parameter.grad = parameter.grad.to_dense()
-
-
-def predict(model, examples, device, precision="fp32", quiet=True, name="predicting"):
-    """Logits of every example in its own order, float32 NumPy [N, C]; eval mode."""
-    model.eval()
-    (logits,) = compute_all(model, lambda *inputs: [model(*inputs)], examples, device, precision, quiet, name)
-    return logits.numpy()
-
-
-@torch.no_grad()  # in inference mode autocast would cast every weight again for every batch
-def compute_all(model, compute, examples, device, precision, quiet, name):
-    """Call `compute(*inputs)`, which asks `model` for a list of tensors [B, ...], on all examples, longest texts first.
-
-    Returns a list of float32 tensors [N, ...] on the CPU, in the examples' own order. Eval mode is the caller's part.
-    """
-    outputs, order = [], []
-    bar = tqdm(total=len(examples), desc=name, unit=" texts", disable=quiet or None)
-    with bar, autocast(device, precision), cast_once(model):  # one for all batches: each weight is cast only once
-        for indices in sorted_batches(examples.lengths, EVALUATION_TOKENS[device.type]):
-            results = compute(*to_device(examples.inputs(indices), device))
-            outputs.append([result.float() for result in results])
-            order += indices
-            bar.update(len(indices))
-    back = np.argsort(order)
-    # Here a GPU is waited for, and nowhere before.
-    return [torch.cat(parts).cpu()[back] for parts in zip(*outputs, strict=True)]
-
-
-def softmax(logits):
-    """Logits [N, C] -> probabilities [N, C], float64 NumPy."""
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)  # exp of a large logit would overflow
-    exponentials = np.exp(shifted)
-    return exponentials / exponentials.sum(axis=1, keepdims=True)
-
-
-# ---- where and how precisely to compute
-
-
-def to_device(tensors, device):
-    """The tensors, on `device`. A GPU fetches them from pinned memory by itself, while it still computes."""
-    if device.type == "cpu":
-        return tensors
-    return [tensor.pin_memory().to(device, non_blocking=True) for tensor in tensors]
-
-
-def resolve_device(name):
-    """`auto`, `cpu` or `cuda` -> torch.device. UserError when CUDA is asked for and not there."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: PyTorch sees no CUDA device here; use --device cpu")
-    return torch.device(name)
-
-
-def resolve_precision(name, device):
-    """`auto` -> bf16 where the hardware multiplies it fast, else fp16 on CUDA, else fp32; (precision, why)."""
-    if name != "auto":
-        return name, "as asked"
-    if device.type == "cuda":
-        if torch.cuda.is_bf16_supported(including_emulation=False):
-            return "bf16", "this GPU has bf16 tensor cores"
-        return "fp16", "this GPU is too old for bf16; the loss is scaled"
-    fast = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
-    fast = fast or getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
-    return ("bf16", "this CPU has bf16 instructions") if fast else ("fp32", "this CPU has no bf16 instructions")
-
-
-def autocast(device, precision):
-    """Matrix products in `precision`; sums and LayerNorm stay in fp32, where rounding would hurt. So does softmax on a
-    GPU; on a CPU its result is rounded, too."""
-    if PRECISIONS[precision] is None:
-        return contextlib.nullcontext()
-    return torch.autocast(device.type, PRECISIONS[precision])
-
-
 def announce_length(seconds, device, flags="--limit 2000 --test-limit 2000"):
     if seconds > 300:
         hint = f"; {flags} gives a first answer sooner" if device.type == "cpu" else ""
@@ -280,92 +167,3 @@ def check_losses(losses, progress):
                 "try a smaller --lr, more --warmup or --precision fp32"
             )
     return sum(losses) / len(losses)
-
-
-# ---- the state of a run, in one safetensors file: tensors, and the rest as JSON in its metadata
-
-
-def save_state(path, model, best, optimizer, scaler, settings, progress, num_examples):
-    """Write everything that the rest of the run depends on, in one step."""
-    tensors = {f"model.{key}": tensor for key, tensor in model.state_dict().items()}
-    tensors |= {f"best.{key}": tensor for key, tensor in best.items()}
-    steps = {}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors[f"optimizer.{index}.mean"] = state["mean"]
-        tensors[f"optimizer.{index}.square"] = state["square"]
-        steps[index] = state["step"]
-    tensors["random.cpu"] = torch.get_rng_state()
-    if torch.cuda.is_available():
-        tensors["random.cuda"] = torch.cuda.get_rng_state()
-    facts = {
-        "settings": asdict(settings),
-        "num_examples": num_examples,
-        "progress": asdict(progress),
-        "optimizer_steps": steps,
-        "scaler": scaler.state_dict(),
-    }
-    write_safetensors(path, tensors, {"state": json.dumps(facts)})
-
-
-def load_state(path, model, optimizer, scaler, settings, num_examples, device):
-    """Undo `save_state`: (Progress, best weights). UserError when the checkpoint is of another run."""
-    tensors, metadata = read_safetensors(path)
-    try:
-        facts = json.loads(metadata["state"])
-        theirs = {**facts["settings"], "number of training texts": facts["num_examples"]}
-    except (KeyError, ValueError):
-        raise UserError(f"{path}: not a training checkpoint of minibert") from None
-    ours = {**asdict(settings), "number of training texts": num_examples}
-    for key, value in ours.items():
-        if theirs.get(key) != value:
-            raise UserError(f"{path}: was made with {key} = {theirs.get(key)}, not {value}; --resume needs the same")
-    parts = {"model": {}, "best": {}, "optimizer": {}, "random": {}}
-    for name, tensor in tensors.items():
-        part, key = name.split(".", 1)
-        parts[part][key] = tensor
-    model.load_state_dict(parts["model"])
-    state = {
-        int(index): {
-            "step": step,
-            "mean": parts["optimizer"][f"{index}.mean"],
-            "square": parts["optimizer"][f"{index}.square"],
-        }
-        for index, step in facts["optimizer_steps"].items()
-    }
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    scaler.load_state_dict(facts["scaler"])
-    torch.set_rng_state(parts["random"]["cpu"])
-    if device.type == "cuda" and "cuda" in parts["random"]:
-        torch.cuda.set_rng_state(parts["random"]["cuda"])
-    return Progress(**facts["progress"]), parts["best"]
-
-
-def read_update(path):
-    """The number of updates behind a checkpoint; 0 when there is none."""
-    if not Path(path).is_file():
-        return 0
-    return json.loads(read_safetensors(path)[1].get("state", "{}")).get("progress", {}).get("update", 0)
-
-
-class Log:
-    """log.jsonl: an object a line, flushed at once. Resuming drops the lines that the run will write again."""
-
-    def __init__(self, path, keep=lambda record: True):
-        path = Path(path)
-        kept = []
-        if path.is_file():
-            for line in path.read_text(encoding="utf-8").splitlines():
-                with contextlib.suppress(json.JSONDecodeError):  # a killed run may leave half a line
-                    if keep(json.loads(line)):
-                        kept.append(line + "\n")
-        self.path = path
-        write_text(path, "".join(kept))
-
-    def __call__(self, record):
-        try:
-            with open(self.path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise UserError(f"{self.path}: cannot be written ({error.strerror or error})") from error

@@ -20,10 +20,10 @@ from safetensors.torch import load_file, save_file
 
 from minibert import EncoderConfig, finetune, load_encoder, load_tokenizer, save_encoder
 from minibert.data import load_task
-from minibert.files import UserError, atomic_path, read_json, write_text
-from minibert.load import write_safetensors
 from minibert.model import Encoder, initialize
-from minibert.train import Log
+from minibert.plumbing.checkpoint import write_safetensors
+from minibert.plumbing.files import UserError, atomic_path, read_json, write_text
+from minibert.plumbing.resume import Log
 
 REPOSITORY = Path(__file__).parent.parent
 POSITIONS = 24  # the longest text of the models below

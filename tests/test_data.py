@@ -13,7 +13,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from minibert.data import Columns, Dataset, load_task, split, take
+from minibert.data import load_task
+from minibert.data.dataset import Dataset, split, take
+from minibert.data.tables import Columns
 
 REVIEWS = {
     "train/neg": ["dull", "a bore", "no wit at all", "flat", "two lost hours"],

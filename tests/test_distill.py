@@ -22,29 +22,17 @@ from torch.nn import functional
 
 from minibert import EncoderConfig, distill, load_classifier, load_encoder, load_tokenizer, save_encoder
 from minibert.batch import Examples, bucketed_batches
-from minibert.distill import (
-    Distillation,
-    DistillSettings,
-    Watched,
-    cut_up,
-    hidden_loss,
-    logit_loss,
-    read_texts,
-    relation_loss,
-)
-from minibert.files import UserError, read_json
-from minibert.head import Classifier, read_classifier, save_classifier
+from minibert.distill.loop import Distillation, DistillSettings, Watched
+from minibert.distill.losses import hidden_loss, logit_loss, relation_loss
+from minibert.distill.student import busiest, neuron_activity, new_student, new_student_head
+from minibert.distill.texts import cut_up, read_texts
+from minibert.distill.vocabulary import choose_vocabulary, cut_tokenizer
+from minibert.head import Classifier
+from minibert.load import read_classifier, save_classifier
 from minibert.model import Encoder, FeedForward, additive_mask
-from minibert.student import (
-    busiest,
-    choose_vocabulary,
-    cut_tokenizer,
-    neuron_activity,
-    new_student,
-    new_student_head,
-)
+from minibert.plumbing.files import UserError, read_json
+from minibert.plumbing.resume import Progress
 from minibert.tokenizer import Tokenizer, from_vocabulary
-from minibert.train import Progress
 
 CPU = torch.device("cpu")
 REPOSITORY = Path(__file__).parent.parent

@@ -19,9 +19,10 @@ import pytest
 import torch
 
 from minibert import EncoderConfig, load_encoder, load_tokenizer, save_encoder
-from minibert.data import SOURCES, Source, fetch, load_task
-from minibert.files import UserError, cache_folder
+from minibert.data import load_task
+from minibert.data.corpora import SOURCES, Source, fetch
 from minibert.model import Encoder, initialize
+from minibert.plumbing.files import UserError, cache_folder
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 MESSAGES = "".join(f"ham\tsee you at {i}\n" for i in range(15)) + "".join(f"spam\tWIN {i}\n" for i in range(5))

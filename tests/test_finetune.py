@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from minibert import finetune, load_tokenizer, metrics, report
-from minibert.files import read_json
-from minibert.head import read_classifier
+from minibert.batch import collate
+from minibert.load import read_classifier
 from minibert.model import Encoder
-from minibert.tokenizer import collate
+from minibert.plumbing.files import read_json
 from minibert.train import train
 
 STARS = ["awful", "poor", "so-so", "good", "great"]

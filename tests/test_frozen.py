@@ -10,8 +10,9 @@ import torch
 from test_train import CPU, tiny_classifier, token_examples
 
 from minibert import baselines, frozen
-from minibert.data import Dataset, Task
-from minibert.frozen import encode, fit_heads, fit_logistic
+from minibert.baselines import fit_logistic
+from minibert.data.dataset import Dataset, Task
+from minibert.frozen import encode, fit_heads
 from minibert.head import pool
 
 

@@ -25,12 +25,12 @@ from conftest import load_reference
 from torch.nn import functional
 
 import minibert
-from minibert.files import run_command
 from minibert.parity import adapter, checkpoints
 from minibert.parity.__main__ import explain, main
 from minibert.parity.check import FOLDER, References, diagnose, load_implementation, near_misses, run_ladder, run_rung
 from minibert.parity.mistakes import MISTAKES
 from minibert.parity.rungs import RUNGS
+from minibert.plumbing.command import run_command
 
 REPOSITORY = Path(__file__).parent.parent
 EXAMPLE = REPOSITORY / "examples" / "my_bert_numpy.py"

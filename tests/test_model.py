@@ -15,15 +15,15 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
 
-from minibert.attention import CPUAttention, sign_dropped
 from minibert.config import EncoderConfig
-from minibert.dropout import BLOCK, Dropout
-from minibert.files import UserError
-from minibert.head import pool, read_classifier
-from minibert.linear import CPULinear, Linear, cast_once, leaves_a_thread_idle
-from minibert.load import load_encoder
+from minibert.fast.attention import CPUAttention, sign_dropped
+from minibert.fast.dropout import BLOCK, Dropout
+from minibert.fast.linear import CPULinear, Linear, cast_once, leaves_a_thread_idle
+from minibert.head import pool
+from minibert.load import load_encoder, read_classifier
 from minibert.model import ACTIVATIONS, Encoder, FeedForward, Layer, additive_mask, initialize
 from minibert.optim import AdamW, clip_gradients, linear_warmup, parameter_groups
+from minibert.plumbing.files import UserError
 
 FAMILIES = ("bert", "distilbert")
 PRECISIONS = {"fp32": (torch.float32, 1e-5), "fp64": (torch.float64, 1e-10)}  # type, largest difference allowed

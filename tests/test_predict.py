@@ -9,9 +9,8 @@ import torch
 
 import minibert
 from minibert import predict
-from minibert.files import UserError
-from minibert.head import read_classifier, save_classifier
-from minibert.tokenizer import load_tokenizer
+from minibert.load import load_tokenizer, read_classifier, save_classifier
+from minibert.plumbing.files import UserError
 
 TEXTS = ["the film was fine", "a dull story", "good"]
 

@@ -11,8 +11,11 @@ import torch
 
 import minibert
 from minibert import UserError, finetune
-from minibert.data import REVIEWS, Columns, load_task
-from minibert.load import find_checkpoint, load_encoder, read_safetensors
+from minibert.data import load_task
+from minibert.data.corpora import REVIEWS
+from minibert.data.tables import Columns
+from minibert.load import load_encoder
+from minibert.plumbing.checkpoint import find_checkpoint, read_safetensors
 
 PARTS = ("train", "validation", "test")
 DIFFICULTIES = {"plain", "negation", "sarcasm", "mixed", "faint-praise", "comparison", "plot-only"}
@@ -103,7 +106,7 @@ def test_a_group_column_gives_accuracy_for_each_of_its_values(tmp_path, capsys):
 
 
 def test_accuracy_by_group_is_the_mean_over_seeds_within_each_group():
-    from minibert.report import by_group
+    from minibert.report.tables import by_group
 
     predictions = {"finetuned": [[0, 0, 1, 1, 0], [0, 0, 1, 0, 0]]}
     result = by_group([0, 0, 1, 1, 1], ["a", "a", "b", "b", "b"], predictions)

@@ -13,8 +13,10 @@ import tokenizers
 import torch
 from conftest import REFERENCES
 
-from minibert.files import UserError
-from minibert.tokenizer import Sequence, collate, load_tokenizer, share, truncate
+from minibert.batch import Sequence, collate
+from minibert.load import load_tokenizer
+from minibert.plumbing.files import UserError
+from minibert.tokenizer import share, truncate
 
 CASES = json.loads((REFERENCES / "tokenizer-cases.json").read_text(encoding="utf-8"))
 VARIANTS = ("uncased", "cased", "keep accents", "plain CJK")

@@ -17,25 +17,18 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from minibert import train as train_module
-from minibert.batch import Examples, bucketed_batches, padded_length, padding_fraction, sorted_batches
+from minibert.batch import Examples, Sequence, bucketed_batches, padded_length, padding_fraction, sorted_batches
 from minibert.config import EncoderConfig
-from minibert.dropout import Dropout
-from minibert.files import UserError
+from minibert.evaluate import predict
+from minibert.fast.dropout import Dropout
 from minibert.frozen import Features
 from minibert.head import Classifier
+from minibert.metrics import softmax
 from minibert.model import Encoder, initialize
-from minibert.tokenizer import Sequence
-from minibert.train import (
-    Log,
-    TrainSettings,
-    predict,
-    read_update,
-    resolve_device,
-    resolve_precision,
-    softmax,
-    to_device,
-    train,
-)
+from minibert.plumbing.device import resolve_device, resolve_precision, to_device
+from minibert.plumbing.files import UserError
+from minibert.plumbing.resume import Log, read_update
+from minibert.train import TrainSettings, train
 
 CPU = torch.device("cpu")
 TINY = EncoderConfig("distilbert", 50, 16, 2, 2, 24, 12, type_vocab_size=0)

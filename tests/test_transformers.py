@@ -10,9 +10,8 @@ import torch
 from conftest import REFERENCES
 from safetensors.torch import load_file
 
-from minibert.head import new_classifier, read_classifier, save_classifier
-from minibert.load import find_checkpoint, load_encoder, save_encoder
-from minibert.tokenizer import load_tokenizer
+from minibert.load import load_encoder, load_tokenizer, new_classifier, read_classifier, save_classifier, save_encoder
+from minibert.plumbing.checkpoint import find_checkpoint
 
 transformers = pytest.importorskip(
     "transformers", reason="transformers is not installed (it comes with minibert's [reference] extra)"

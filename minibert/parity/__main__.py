@@ -12,7 +12,8 @@ import textwrap
 from dataclasses import asdict
 from pathlib import Path
 
-from ..files import Parser, UserError, number, run_command, write_text
+from ..plumbing.command import Parser, number, run_command
+from ..plumbing.files import UserError, write_text
 from .check import OK, SKIP, TIME_LIMIT, load_implementation, near_misses, run_ladder
 from .mistakes import MISTAKES
 from .rungs import RUNGS

@@ -14,9 +14,9 @@ from torch.nn import functional
 
 from .. import metrics, optim
 from ..config import EncoderConfig
-from ..head import NATIVE, NATIVE_NAMES, Classifier, LinearHead, MLPHead, pool
-from ..load import NAMES, normalize_names, translate
+from ..head import NATIVE, Classifier, LinearHead, MLPHead, pool
 from ..model import ACTIVATIONS, Attention, Embeddings, Encoder, FeedForward, Layer, Pooler, additive_mask
+from ..names import NAMES, NATIVE_NAMES, normalize_names, translate
 from ..tokenizer import Tokenizer, from_vocabulary
 
 FUSED = True

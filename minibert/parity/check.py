@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file
 
-from ..files import UserError
+from ..plumbing.files import UserError
 from .rungs import RUNGS
 
 FOLDER = Path(__file__).parent

@@ -11,8 +11,9 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from ..files import UserError, read_json
-from ..load import find_checkpoint, normalize_names, read_tensors
+from ..names import normalize_names
+from ..plumbing.checkpoint import find_checkpoint, read_tensors
+from ..plumbing.files import UserError, read_json
 from .check import FOLDER, SHAPE, TIME_LIMIT, References, Wrong, run_rung, to_array
 from .rungs import RUNGS
 

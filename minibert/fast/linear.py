@@ -1,10 +1,4 @@
-"""Linear layers, whose matrix products are half of all the work, and how a CPU with bf16 instructions does them faster.
-
-There PyTorch's own path loses time in two places: it writes the bias into the whole output before it multiplies, and
-for some shapes its library leaves one of two threads idle. Under bf16 autocast on such a CPU our layers go their own
-way, everywhere else they are nn.Linear.
-Next: `model.py`, which is mostly made of them.
-"""
+"""TODO"""
 
 import contextlib
 

@@ -1,9 +1,4 @@
-"""Dropout, and how a CPU takes its random decisions fast: 116 million for one update of DistilBERT on 16 x 256 tokens.
-
-On a GPU that is one kernel of PyTorch. On a CPU PyTorch draws one Bernoulli number at a time, a third of the training
-time; here one draw decides four numbers, and the work is done in blocks that stay in the processor's cache.
-Next: `attention.py`, which drops most of them.
-"""
+"""TODO"""
 
 import numpy as np
 import torch

@@ -1,9 +1,4 @@
-"""The middle of attention: from queries, keys and values to what each token gathered, sparing of memory.
-
-PyTorch's fused kernel never stores the T x T matrices, and serves everywhere but in training on a CPU. There it knows
-no dropout (PyTorch would fall back on a slow path), and in bf16 it is slow backwards; `CPUAttention` stores one matrix.
-Next: `linear.py`. `model.py` also spells the same steps out.
-"""
+"""TODO"""
 
 import math
 

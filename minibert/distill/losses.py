@@ -1,0 +1,56 @@
+"""TODO"""
+
+import math
+
+import torch
+from torch.nn import functional
+
+from ..model import additive_mask
+
+LOSSES = ("hidden", "relations", "logits")
+
+
+def hidden_loss(student, teacher, attention_mask):
+    """Squared distance of hidden states, relative to the teacher's squared length, mean over the layers.
+
+    student, teacher: lists of [B, T, E], paired. 0 is a perfect match, 1 is what answering 0 everywhere scores.
+    Padding is left out.
+    """
+    real = attention_mask.unsqueeze(-1).float()  # [B, T, 1]
+    losses = []
+    for ours, theirs in zip(student, teacher, strict=True):
+        theirs = theirs.float()
+        losses.append(((ours.float() - theirs).square() * real).sum() / (theirs.square() * real).sum())
+    return torch.stack(losses).mean()
+
+
+def relation_loss(student, teacher, attention_mask, num_heads):
+    """KL divergence (in nats) between two models' relations, mean over real tokens, heads and kinds of relation.
+
+    student, teacher: lists of [B, T, E], paired (queries, keys, values). A relation is softmax(X X^T / sqrt(D)),
+    taken within each head: what a token resembles, as a distribution over the other tokens. MiniLMv2, eq. 1.
+    """
+    mask = additive_mask(attention_mask, torch.float32)  # [B, 1, 1, T], or None
+    real = attention_mask[:, None, :].float()  # [B, 1, T]
+    losses = []
+    for ours, theirs in zip(student, teacher, strict=True):
+        ours, theirs = log_relation(ours, mask, num_heads), log_relation(theirs, mask, num_heads)  # [B, H, T, T]
+        divergence = (theirs.exp() * (theirs - ours)).sum(-1)  # [B, H, T]
+        losses.append((divergence * real).sum() / (real.sum() * num_heads))
+    return torch.stack(losses).mean()
+
+
+def log_relation(x, mask, num_heads):
+    x = x.unflatten(-1, (num_heads, -1)).transpose(1, 2)  # [B, T, E] -> [B, H, T, D]
+    scores = (x / math.sqrt(x.shape[-1])) @ x.transpose(-1, -2)  # [B, H, T, T]
+    return (scores.float() if mask is None else scores + mask).log_softmax(dim=-1)
+
+
+def logit_loss(student, teacher, temperature):
+    """KL divergence between softened class probabilities [B, C], times temperature^2 (Hinton et al. 2015, section 2).
+
+    The factor keeps the gradient's size when the temperature changes.
+    """
+    ours = (student.float() / temperature).log_softmax(-1)
+    theirs = (teacher.float() / temperature).log_softmax(-1)
+    return functional.kl_div(ours, theirs, reduction="batchmean", log_target=True) * temperature**2

@@ -1,0 +1,51 @@
+"""TODO"""
+
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from ..batch import Sequence
+from ..data import load_task
+from ..data.tables import numbered_lines
+from ..plumbing.files import UserError
+from ..tokenizer import CHUNK
+
+HELD_OUT_EVERY = 100  # of the sequences, one in this many is never trained on
+WATCHED_SEQUENCES = 512  # at most so many sequences show which neurons are busiest
+
+
+def read_texts(text, data=None, limit=None):
+    """(texts, second texts or None): the lines of a .txt file, or a task's training and validation texts.
+
+    The labels are not used, and official test texts are never read from. Raises UserError.
+    """
+    if Path(text).suffix == ".txt":
+        if data:
+            raise UserError(f"--data goes with a task; {text} is read itself")
+        texts = [line for _, line in numbered_lines(text)]
+        if not texts:
+            raise UserError(f"{text}: is empty; a text a line is wanted")
+        return texts[:limit], None
+    task = load_task(text, data, limit)
+    pairs = None if task.train.pairs is None else task.train.pairs + task.validation.pairs
+    return task.train.texts + task.validation.texts, pairs
+
+
+def cut_up(tokenizer, texts, max_length):
+    """`Sequence`s of at most max_length tokens that hold all of every text, one after the other."""
+    sequences = []
+    for start in range(0, len(texts), CHUNK):
+        for ids in tokenizer.pieces(texts[start : start + CHUNK]):
+            for first in range(0, max(1, len(ids)), max_length - 2):
+                part = [tokenizer.cls_id, *ids[first : first + max_length - 2], tokenizer.sep_id]
+                sequences.append(Sequence(np.array(part, dtype=np.int32), len(part)))
+    return sequences
+
+
+def watched_batches(examples, kept, quiet):
+    """Some of the sequences, evenly spread and one at a time, in the teacher's ids."""
+    some = range(0, len(examples), -(-len(examples) // WATCHED_SEQUENCES))
+    for i in tqdm(some, desc="watching neurons", unit=" texts", leave=False, disable=quiet or None):
+        input_ids, attention_mask, token_type_ids = examples.inputs([i])
+        yield kept[input_ids], attention_mask, token_type_ids

@@ -1,0 +1,46 @@
+"""TODO"""
+
+import contextlib
+
+import torch
+
+from .files import UserError
+
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def to_device(tensors, device):
+    """The tensors, on `device`. A GPU fetches them from pinned memory by itself, while it still computes."""
+    if device.type == "cpu":
+        return tensors
+    return [tensor.pin_memory().to(device, non_blocking=True) for tensor in tensors]
+
+
+def resolve_device(name):
+    """`auto`, `cpu` or `cuda` -> torch.device. UserError when CUDA is asked for and not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: PyTorch sees no CUDA device here; use --device cpu")
+    return torch.device(name)
+
+
+def resolve_precision(name, device):
+    """`auto` -> bf16 where the hardware multiplies it fast, else fp16 on CUDA, else fp32; (precision, why)."""
+    if name != "auto":
+        return name, "as asked"
+    if device.type == "cuda":
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return "bf16", "this GPU has bf16 tensor cores"
+        return "fp16", "this GPU is too old for bf16; the loss is scaled"
+    fast = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    fast = fast or getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
+    return ("bf16", "this CPU has bf16 instructions") if fast else ("fp32", "this CPU has no bf16 instructions")
+
+
+def autocast(device, precision):
+    """Matrix products in `precision`; sums and LayerNorm stay in fp32, where rounding would hurt. So does softmax on a
+    GPU; on a CPU its result is rounded, too."""
+    if PRECISIONS[precision] is None:
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, PRECISIONS[precision])

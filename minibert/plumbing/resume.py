@@ -1,0 +1,111 @@
+"""TODO"""
+
+import contextlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from .checkpoint import read_safetensors, write_safetensors
+from .files import UserError, write_text
+
+
+@dataclass
+class Progress:
+    """Where a run stands; kept in its checkpoint."""
+
+    epoch: int = 0
+    batch: int = 0  # within the epoch
+    update: int = 0
+    best_epoch: int = -1
+    best_accuracy: float = -1.0
+    best_loss: float = float("inf")
+    seconds: float = 0.0
+
+
+def save_state(path, model, best, optimizer, scaler, settings, progress, num_examples):
+    """Write everything that the rest of the run depends on, in one step."""
+    tensors = {f"model.{key}": tensor for key, tensor in model.state_dict().items()}
+    tensors |= {f"best.{key}": tensor for key, tensor in best.items()}
+    steps = {}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors[f"optimizer.{index}.mean"] = state["mean"]
+        tensors[f"optimizer.{index}.square"] = state["square"]
+        steps[index] = state["step"]
+    tensors["random.cpu"] = torch.get_rng_state()
+    if torch.cuda.is_available():
+        tensors["random.cuda"] = torch.cuda.get_rng_state()
+    facts = {
+        "settings": asdict(settings),
+        "num_examples": num_examples,
+        "progress": asdict(progress),
+        "optimizer_steps": steps,
+        "scaler": scaler.state_dict(),
+    }
+    write_safetensors(path, tensors, {"state": json.dumps(facts)})
+
+
+def load_state(path, model, optimizer, scaler, settings, num_examples, device):
+    """Undo `save_state`: (Progress, best weights). UserError when the checkpoint is of another run."""
+    tensors, metadata = read_safetensors(path)
+    try:
+        facts = json.loads(metadata["state"])
+        theirs = {**facts["settings"], "number of training texts": facts["num_examples"]}
+    except (KeyError, ValueError):
+        raise UserError(f"{path}: not a training checkpoint of minibert") from None
+    ours = {**asdict(settings), "number of training texts": num_examples}
+    for key, value in ours.items():
+        if theirs.get(key) != value:
+            raise UserError(f"{path}: was made with {key} = {theirs.get(key)}, not {value}; --resume needs the same")
+    parts = {"model": {}, "best": {}, "optimizer": {}, "random": {}}
+    for name, tensor in tensors.items():
+        part, key = name.split(".", 1)
+        parts[part][key] = tensor
+    model.load_state_dict(parts["model"])
+    state = {
+        int(index): {
+            "step": step,
+            "mean": parts["optimizer"][f"{index}.mean"],
+            "square": parts["optimizer"][f"{index}.square"],
+        }
+        for index, step in facts["optimizer_steps"].items()
+    }
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    scaler.load_state_dict(facts["scaler"])
+    torch.set_rng_state(parts["random"]["cpu"])
+    if device.type == "cuda" and "cuda" in parts["random"]:
+        torch.cuda.set_rng_state(parts["random"]["cuda"])
+    return Progress(**facts["progress"]), parts["best"]
+
+
+def read_update(path):
+    """The number of updates behind a checkpoint; 0 when there is none."""
+    if not Path(path).is_file():
+        return 0
+    return json.loads(read_safetensors(path)[1].get("state", "{}")).get("progress", {}).get("update", 0)
+
+
+class Log:
+    """log.jsonl: an object a line, flushed at once. Resuming drops the lines that the run will write again."""
+
+    def __init__(self, path, keep=lambda record: True):
+        path = Path(path)
+        kept = []
+        if path.is_file():
+            for line in path.read_text(encoding="utf-8").splitlines():
+                with contextlib.suppress(json.JSONDecodeError):  # a killed run may leave half a line
+                    if keep(json.loads(line)):
+                        kept.append(line + "\n")
+        self.path = path
+        write_text(path, "".join(kept))
+
+    def __call__(self, record):
+        try:
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot be written ({error.strerror or error})") from error

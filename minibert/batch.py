@@ -1,9 +1,9 @@
-"""Which texts share a batch. Padding is work thrown away, so texts of like length go together.
+"""Batches: how encoded texts become the tensors that the encoder takes, and which texts share one.
 
-A random batch of 16 film reviews holds one of full length nine times out of ten, and pads all others to it.
-Bucketing sorts within a random pool of batches instead: each epoch still shuffles, and little is padded.
-And batches come in few lengths, because a CPU compiles its matrix products anew for each shape, and keeps them all.
-Next: `metrics.py`, which judges what comes out.
+Padding is work thrown away, so texts of similar length go together. A random batch of 16 film reviews holds one of full
+length nine times out of ten, and pads all the others to it. Bucketing sorts within a random pool of batches instead: each
+epoch is still shuffled, and little is padded. And batches come in few lengths, because a CPU compiles its matrix products
+anew for each shape, and keeps them all.
 """
 
 from typing import NamedTuple
@@ -70,7 +70,7 @@ def padded_length(longest, limit):
 
 
 def bucketed_batches(lengths, batch_size, seed, epoch):
-    """Index batches for one training epoch, a list of lists; every index once, like lengths together.
+    """Index batches for one training epoch, a list of lists; every index once, similar lengths together.
 
     The order depends on (seed, epoch) alone, so a resumed run finds its place by counting. The last batch of
     the pool may be short.

@@ -2,7 +2,6 @@
 
 BERT's field names are ours; DistilBERT's (`dim`, `n_heads`, `hidden_dim` = the feed-forward width, ...) are
 translated here and nowhere else. A value we do not implement is refused by name, never ignored.
-Next: `dropout.py`, `attention.py` and `linear.py`, then `model.py`, where the numbers become modules.
 """
 
 

@@ -3,7 +3,6 @@
 A frozen encoder gives the same vector for a text in every epoch, so running it again would be waste. Vectors
 are kept in the cache under a hash of all that decides them: weights, token ids (hence text, tokenizer, length
 and truncation) and precision. Heads then take seconds, and every choice is made on validation.
-Next: `baselines.py`, without which a frozen result means nothing.
 """
 
 import hashlib
@@ -58,7 +57,7 @@ def encode(encoder, examples, poolings, device, precision="fp32", quiet=False, n
         hidden = encoder(input_ids, attention_mask, token_type_ids)
         return [pool(hidden, attention_mask, pooling, encoder.pooler) for pooling in poolings]
 
-    vectors = compute_all(encoder, pooled, examples, device, precision, quiet, name)
+    vectors = compute_all(pooled, examples, device, precision, quiet, name)
     write_safetensors(path, dict(zip(poolings, vectors, strict=True)))
     return read_safetensors(path)[0], len(examples)
 

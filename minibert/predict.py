@@ -1,8 +1,7 @@
 """`python -m minibert.predict RUN [TEXT ...]`: classify new text with a finished run.
 
 RUN is a run's folder (its fine-tuned classifier, else its frozen one), or the folder or Hub id of any classifier
-that `head.read_classifier` reads. Text in, labels out.
-Next: `student.py`, a smaller model out of a bigger one.
+that `load.read_classifier` reads. Text in, labels out.
 """
 
 import csv
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from .batch import Examples
 from .evaluate import predict
-from .load import load_tokenizer, read_classifier
+from .load import read_classifier, read_tokenizer
 from .metrics import softmax
 from .plumbing.checkpoint import find_checkpoint
 from .plumbing.command import Parser, run_command
@@ -49,15 +48,15 @@ class TextClassifier:
         return [self.label_names[best] for best in self.probabilities(texts, pairs).argmax(1)]
 
 
-def load_classifier(model, fused=True, device="cpu", precision="fp32"):
+def load_classifier(model, fast=True, device="cpu", precision="fp32"):
     """A `TextClassifier` from a run's folder, a classifier's folder, or a Hub id. Raises UserError."""
     for part in ("finetuned", "frozen"):
         if (Path(model) / part / "config.json").is_file():
             model = Path(model) / part
             break
     folder = find_checkpoint(model)
-    classifier, extra = read_classifier(folder, fused)
-    return TextClassifier(classifier, load_tokenizer(folder), extra, device, precision)
+    classifier, extra = read_classifier(folder, fast)
+    return TextClassifier(classifier, read_tokenizer(folder), extra, device, precision)
 
 
 def main(argv=None):

@@ -3,7 +3,7 @@
 A text becomes [CLS] text [SEP], a pair [CLS] first [SEP] second [SEP] with token type 1 for `second [SEP]`.
 Truncation and padding that a tokenizer.json may carry are switched off; both are ours, below. A text too
 long for the model keeps its head, its tail, or both ends (Sun et al. 2019, arXiv 1905.05583, section 5.3.1:
-reviews say what they think at the end, too). Next: `data.py`, where the texts come from.
+reviews say what they think at the end, too).
 """
 
 import json
@@ -68,7 +68,7 @@ class Tokenizer:
                     sequences.append(Sequence(np.array(ids, dtype=np.int32), len(ids)))
             else:
                 for first, second in zip(firsts, self.pieces(pairs[start : start + CHUNK]), strict=True):
-                    room, second_room = share(len(first), len(second), max_length - 3)
+                    room, second_room = divide_room(len(first), len(second), max_length - 3)
                     first, second = truncate(first, room, truncation), truncate(second, second_room, truncation)
                     ids = [self.cls_id, *first, self.sep_id, *second, self.sep_id]
                     sequences.append(Sequence(np.array(ids, dtype=np.int32), len(first) + 2))
@@ -112,7 +112,7 @@ def check_vocabulary(tokenizer, config, source):
 
 def from_vocabulary(vocabulary, config):
     """BERT's WordPiece tokenizer from the lines of a vocab.txt; casing and accents as tokenizer_config.json says."""
-    unknown = _content(config.get("unk_token")) or "[UNK]"
+    unknown = special_text(config.get("unk_token")) or "[UNK]"
     table = {token: number for number, token in enumerate(vocabulary)}
     if unknown not in table:
         raise UserError(f"vocab.txt has no {unknown}: not a BERT vocabulary?")
@@ -141,13 +141,13 @@ def truncate(ids, room, truncation):
     return ids[:head] + ids[len(ids) - (room - head) :]
 
 
-def share(first, second, room):
-    """How many tokens two texts of these lengths keep of `room`: the longer gives way until they are equal."""
+def divide_room(first, second, room):
+    """How many of `room` tokens each of two texts gets, given their lengths: the longer one is cut until both are equal."""
     shorter = min(first, second, room // 2)
     longer = min(max(first, second), room - shorter)
     return (longer, shorter) if first > second else (shorter, longer)
 
 
-def _content(token):
-    """A special token is stored as text, or as an object with its text under `content`."""
+def special_text(token):
+    """The text of a special token of tokenizer_config.json, where it is text, or an object with the text in it."""
     return token.get("content") if isinstance(token, dict) else token

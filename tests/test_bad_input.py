@@ -951,7 +951,7 @@ def test_a_full_disk_leaves_the_old_weights_and_says_so(error, tmp_path, monkeyp
         Path(target).write_bytes(b"half")
         raise error
 
-    monkeypatch.setattr("minibert.load.save_file", half_a_file)
+    monkeypatch.setattr("minibert.plumbing.checkpoint.save_file", half_a_file)
     with pytest.raises(UserError) as caught:
         write_safetensors(path, {"a": torch.ones(3)})
     assert str(path) in str(caught.value) and "No space left" in str(caught.value)

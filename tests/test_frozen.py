@@ -17,7 +17,7 @@ from minibert.head import pool
 
 
 def test_features_are_the_pooled_hidden_states_in_the_order_of_the_texts(monkeypatch):
-    monkeypatch.setattr("minibert.train.EVALUATION_TOKENS", {"cpu": 30})  # several batches
+    monkeypatch.setattr("minibert.evaluate.EVALUATION_TOKENS", {"cpu": 30})  # several batches
     encoder, examples = tiny_classifier().encoder.eval(), token_examples(11)
     features, encoded = encode(encoder, examples, ["cls", "mean"], CPU, quiet=True)
     assert encoded == 11

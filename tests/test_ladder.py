@@ -217,7 +217,7 @@ def test_a_mistake_is_named_only_where_the_answer_is_as_good_as_equal_to_it(answ
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("place", ["numpy", "torch", "minibert fused", "minibert explicit"])
 def test_a_right_implementation_passes_all_28_rungs(place, dtype, monkeypatch):
-    monkeypatch.setattr(adapter, "FUSED", place != "minibert explicit")
+    monkeypatch.setattr(adapter, "FAST", place != "minibert explicit")
     module = {"numpy": None, "torch": ladder_torch}.get(place, adapter) or load_implementation(EXAMPLE)
     start = time.perf_counter()
     results = run_ladder(module, REFERENCES, dtype=dtype)

@@ -368,7 +368,7 @@ def test_a_large_activation_is_computed_again_and_not_kept(monkeypatch):
 
     def learn(large):
         """[output, gradients ...], and how many tensors as large as the activation were kept for the backward pass"""
-        monkeypatch.setattr("minibert.linear.LARGE", large)
+        monkeypatch.setattr("minibert.fast.linear.LARGE", large)
         kept, inputs = set(), x.clone().requires_grad_()
         hooks = torch.autograd.graph.saved_tensors_hooks(lambda t: kept.add((t.data_ptr(), t.shape)) or t, lambda t: t)
         with hooks, torch.autocast("cpu", torch.bfloat16):
@@ -385,7 +385,7 @@ def test_a_large_activation_is_computed_again_and_not_kept(monkeypatch):
 
 @pytest.mark.parametrize("precision", [None, torch.float16])
 def test_a_linear_layer_is_pytorchs_own_without_bf16(monkeypatch, precision):
-    monkeypatch.setattr("minibert.linear.LARGE", 0)
+    monkeypatch.setattr("minibert.fast.linear.LARGE", 0)
     ours, theirs = linear_pair()
     x = torch.randn(7, 24)
     with torch.autocast("cpu", precision, enabled=precision is not None):

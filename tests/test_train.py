@@ -191,7 +191,7 @@ def test_early_stopping_waits_for_patience_epochs_without_gain(monkeypatch):
 
 
 def test_predictions_come_back_in_the_order_of_the_texts(monkeypatch):
-    monkeypatch.setattr("minibert.train.EVALUATION_TOKENS", {"cpu": 30})  # several batches
+    monkeypatch.setattr("minibert.evaluate.EVALUATION_TOKENS", {"cpu": 30})  # several batches
     classifier, examples = tiny_classifier().eval(), token_examples(21)
     together = predict(classifier, examples, CPU)
     for i in (0, 7, 20):
@@ -200,7 +200,7 @@ def test_predictions_come_back_in_the_order_of_the_texts(monkeypatch):
 
 
 def test_predictions_in_bf16_cast_each_weight_once(monkeypatch):
-    monkeypatch.setattr("minibert.train.EVALUATION_TOKENS", {"cpu": 30})  # several batches
+    monkeypatch.setattr("minibert.evaluate.EVALUATION_TOKENS", {"cpu": 30})  # several batches
     classifier, cast_biases = tiny_classifier(), []
 
     class Casts(TorchDispatchMode):

@@ -114,7 +114,7 @@ def take(dataset, count, purpose):
     return dataset.select(sorted(kept))
 
 
-def class_weights(labels, num_labels):
+def balanced_weights(labels, num_labels):
     """`balanced`: N / (C * count), so that every class weighs the same in the loss."""
     counts = np.bincount(labels, minlength=num_labels)
     return len(labels) / (num_labels * np.maximum(counts, 1))

@@ -1,4 +1,4 @@
-"""TODO"""
+"""What a killed run needs to go on: its state, in one safetensors file, and its log."""
 
 import contextlib
 import json
@@ -81,8 +81,8 @@ def load_state(path, model, optimizer, scaler, settings, num_examples, device):
 
 
 def read_update(path):
-    """The number of updates behind a checkpoint; 0 when there is none."""
-    if not Path(path).is_file():
+    """The number of updates behind a checkpoint; 0 when there is none (or `path` is None)."""
+    if path is None or not Path(path).is_file():
         return 0
     return json.loads(read_safetensors(path)[1].get("state", "{}")).get("progress", {}).get("update", 0)
 

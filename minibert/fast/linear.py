@@ -8,6 +8,7 @@ nn.Linear.
 import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
+from torch.nn import functional
 
 from .. import model
 
@@ -69,10 +70,7 @@ class CPULinear(torch.autograd.Function):
         ctx.activation = activation
         if activation is not None:
             x = activation(x)
-        rows = x.flatten(0, -2)  # [M, in_features]
-        # Adds the bias as it writes.
-        result = torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
-        return result.unflatten(0, x.shape[:-1])
+        return multiply(x.flatten(0, -2), weight, bias).unflatten(0, x.shape[:-1])
 
     @staticmethod
     @once_differentiable
@@ -89,3 +87,10 @@ class CPULinear(torch.autograd.Function):
         if ctx.activation is not None and grad_x is not None:
             (grad_x,) = torch.autograd.grad(x, before, grad_x)
         return grad_x, grad_weight, grad_bias, None
+
+
+def multiply(rows, weight, bias):
+    """rows weight^T + bias: [M, in_features], [out_features, in_features], [out_features] -> [M, out_features]."""
+    if rows.dtype != torch.bfloat16:
+        return functional.linear(rows, weight, bias)
+    return torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")  # adds the bias as it writes

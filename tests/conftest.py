@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from bad_input import bert, distilbert, output, refuse  # noqa: F401 (fixtures, for every test to ask for)
 from safetensors.torch import load_file
 
 REFERENCES = Path(__file__).parent / "references"

@@ -1,7 +1,7 @@
 """Data sets: every reader on a few lines that a person can check, then label order, splits and limits, then the
 published sizes of the real data sets (skipped unless MINIBERT_TEST_DATA names a folder with copies).
 
-What must be refused, and with which words, is in test_bad_input.py.
+What must be refused, and with which words, is in test_bad_tables.py and test_bad_sources.py.
 """
 
 import io

@@ -1,6 +1,6 @@
 """Downloads, against small servers on this machine: nothing here needs the internet.
 
-First the data sets' own files (minibert.data.fetch), then models and tokenizers from something that answers like
+First the data sets' own files (minibert.data.download), then models and tokenizers from something that answers like
 the Hub as far as huggingface_hub can tell.
 """
 
@@ -13,6 +13,7 @@ import re
 import threading
 import urllib.parse
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,8 @@ import torch
 
 from minibert import EncoderConfig, load_encoder, load_tokenizer, save_encoder
 from minibert.data import load_task
-from minibert.data.corpora import SOURCES, Source, fetch
+from minibert.data.corpora import CORPORA
+from minibert.data.download import Source, fetch
 from minibert.model import Encoder, initialize
 from minibert.plumbing.files import UserError, cache_folder
 
@@ -118,7 +120,8 @@ def test_a_file_is_fetched_once_and_then_taken_from_the_cache(algorithm):
 
 def test_a_task_fetches_what_it_needs(monkeypatch):
     with serving(lambda path: (200, {}, MESSAGES.encode())) as server:
-        monkeypatch.setitem(SOURCES, "sms-spam", (source_at(server.url, MESSAGES.encode()),))
+        corpus = replace(CORPORA["sms-spam"], sources=(source_at(server.url, MESSAGES.encode()),))
+        monkeypatch.setitem(CORPORA, "sms-spam", corpus)
         task = load_task("sms-spam")
         assert load_task("sms-spam") == task
     assert len(task.train) + len(task.validation) + len(task.test) == 20
@@ -207,8 +210,8 @@ def test_the_message_names_what_to_type_instead():
 
 
 def test_every_source_states_a_checksum_and_an_encrypted_address():
-    for sources in SOURCES.values():
-        for source in sources:
+    for corpus in CORPORA.values():
+        for source in corpus.sources:
             assert source.url.startswith("https://")
             algorithm, digest = source.checksum.split(":")
             assert len(bytes.fromhex(digest)) == hashlib.new(algorithm).digest_size

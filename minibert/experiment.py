@@ -103,7 +103,7 @@ def choose_head(options, encoder):
     try:
         pooling, head = resolve_head(family, options.pooling, options.head)
     except ValueError as error:
-        raise UserError(f"--head {options.head} --pooling {options.pooling}: {error}") from None
+        raise UserError(f"--head {options.head} --pooling {options.pooling}: {error}; use --pooling {NATIVE[family][0]}") from None
     if options.mode in ("both", "frozen"):
         frozen_poolings(options, encoder)
     if options.mode in ("both", "finetune") and pooling == "pooler" and family != "bert":

@@ -76,7 +76,7 @@ def test_texts_longer_than_the_position_table_are_refused(refuse, tmp_path):
 def test_the_encoder_itself_refuses_a_sequence_beyond_its_position_table(distilbert):
     encoder = load_encoder(distilbert)
     assert encoder(torch.zeros(1, POSITIONS, dtype=torch.int64)).shape == (1, POSITIONS, 12)
-    with pytest.raises(UserError, match=f"{POSITIONS + 1} tokens.*{POSITIONS} positions"):
+    with pytest.raises(ValueError, match=f"{POSITIONS + 1} tokens.*{POSITIONS} positions"):
         encoder(torch.zeros(1, POSITIONS + 1, dtype=torch.int64))
 
 

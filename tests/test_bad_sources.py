@@ -57,6 +57,37 @@ def test_what_is_no_archive_is_refused(content, refuse, tmp_path):
     assert str(path) in refuse("imdb", "--data", path)
 
 
+@pytest.fixture(params=["a pipe", "/dev/zero", "a folder"])
+def no_file(request, tmp_path):
+    """The path of something that reading never comes to the end of, or of a folder; the name ends as is given."""
+
+    def make(name):
+        path = tmp_path / name
+        if request.param == "a pipe":
+            os.mkfifo(path)
+        elif request.param == "a folder":
+            path.mkdir()
+        else:
+            path.symlink_to(request.param)
+        return path
+
+    return make
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes and devices have other names elsewhere")
+@pytest.mark.parametrize("name", ["mine.csv", "mine.tsv", "mine.jsonl"])
+def test_a_pipe_a_device_or_a_folder_as_a_table_is_refused_at_once(name, no_file, refuse, tmp_path):
+    path = no_file(name)
+    assert str(path) in refuse(path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes and devices have other names elsewhere")
+@pytest.mark.parametrize("task, name", [("imdb", "aclImdb.tar.gz"), ("sms-spam", "messages"), ("mrpc", "messages")])
+def test_a_pipe_a_device_or_an_empty_folder_as_local_copy_is_refused_at_once(task, name, no_file, refuse):
+    path = no_file(name)
+    assert str(path) in refuse(task, "--data", path)
+
+
 def label_folders(root):
     for part in ("train", "test"):
         for label in ("neg", "pos"):

@@ -14,9 +14,7 @@ import torch
 
 from . import baselines, metrics
 from .batch import Examples, bucketed_batches, padding_fraction
-from .data import load_task
-from .data.dataset import balanced_weights
-from .data.tables import Columns
+from .data import Columns, balanced_weights, load_task
 from .evaluate import predict
 from .fast import touched_rows
 from .frozen import encode, fit_heads
@@ -76,7 +74,7 @@ def prepare(options, folder, say):
     device = resolve_device(options.device)
     precision, why = resolve_precision(options.precision, device)
     columns = Columns(options.text_column, options.pair_column, options.label_column, options.group_column)
-    task = load_task(options.task, options.data, options.limit, options.test_limit, columns)
+    task = load_task(options.task, options.data, options.limit, options.test_limit, columns, options.sample)
     checkpoint = find_checkpoint(options.model)
     tokenizer, encoder = read_tokenizer(checkpoint), read_encoder(checkpoint)
     check_vocabulary(tokenizer, encoder.config, checkpoint)
@@ -105,7 +103,7 @@ def choose_head(options, encoder):
     try:
         pooling, head = resolve_head(family, options.pooling, options.head)
     except ValueError as error:
-        raise UserError(f"--head {options.head} --pooling {options.pooling}: {error}") from None
+        raise UserError(f"--head {options.head} --pooling {options.pooling}: {error}; use --pooling {NATIVE[family][0]}") from None
     if options.mode in ("both", "frozen"):
         frozen_poolings(options, encoder)
     if options.mode in ("both", "finetune") and pooling == "pooler" and family != "bert":

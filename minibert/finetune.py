@@ -8,8 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from .data import TASKS
-from .data.tables import FILE_TYPES
+from .data import FILE_TYPES, TASKS
 from .plumbing.command import Parser, number, run_command
 from .plumbing.files import UserError, read_json, write_json
 from .recipes import DEFAULTS, TASK_DEFAULTS
@@ -85,6 +84,7 @@ def add_data_options(parser):
     add("task", help=f"{', '.join(TASKS)}, a {'/'.join(FILE_TYPES)} file, or a folder with train and test in it")
     add("--model", metavar="ID|FOLDER", help=f"Hub id, folder of a checkpoint, or minibert-tiny {per_task('model')}")
     add("--data", metavar="PATH", help="local copy of a built-in task's data, instead of downloading it")
+    add("--sample", action="store_true", help="--data is a part of the published data set on purpose")
     add("--mode", choices=("both", "frozen", "finetune"), default="both", help="which experiments to run")
     add("--limit", type=number(int, 1), metavar="N", help="use only N texts for training and validation together")
     add("--test-limit", type=number(int, 1), metavar="N", help="use only N test texts")

@@ -14,7 +14,7 @@ import torch
 from tqdm import tqdm
 
 from . import metrics
-from .baselines import fit_logistic, rank
+from .baselines import by_validation_accuracy, fit_logistic
 from .evaluate import compute_all, predict
 from .head import LinearHead, MLPHead, pool
 from .metrics import softmax
@@ -111,10 +111,10 @@ def fit_heads(train_features, validation_features, train_labels, validation_labe
                 "fitted": unstandardise(head, mean, spread),
             })  # fmt: skip
         if not quiet:
-            best = max((row for row in tried if row["pooling"] == pooling), key=rank)
+            best = max((row for row in tried if row["pooling"] == pooling), key=by_validation_accuracy)
             what = f"{best['head']}, {best['setting']}"
             tqdm.write(f"  {pooling}: best {what}: validation accuracy {best['accuracy']:.4f}")
-    tried.sort(key=rank, reverse=True)
+    tried.sort(key=by_validation_accuracy, reverse=True)
     fitted = [row.pop("fitted") for row in tried]
     return tried[0]["pooling"], tried[0]["head"], fitted[0], tried
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from bad_input import bert, distilbert, output, refuse  # noqa: F401 (fixtures, for every test to ask for)
 from safetensors.torch import load_file
 from torch.nn import functional
 

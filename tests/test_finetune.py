@@ -409,7 +409,7 @@ def test_the_second_text_reaches_the_model(tiny_bert, tmp_path, monkeypatch):
 @pytest.mark.parametrize("pooling", ["cls", "mean", "pooler"])
 def test_every_pooling_and_head_runs_and_loads_again(pooling, head, tiny_bert, tmp_path):
     if head == "native" and pooling != "pooler":
-        pytest.skip("BERT's native head reads the pooler; the refusal is in test_bad_input.py")
+        pytest.skip("BERT's native head reads the pooler; the refusal is in test_bad_flags.py")
     finetune.main(arguments(two_classes(tmp_path / "mine.csv", (12, 12)), tiny_bert, tmp_path / "run", "--quiet",
                             "--epochs", "1", "--pooling", pooling, "--head", head))  # fmt: skip
     for name in ("frozen", "finetuned"):

@@ -14,8 +14,10 @@ from pathlib import Path
 
 from ..plumbing.command import Parser, number, run_command
 from ..plumbing.files import UserError, write_text
-from .check import OK, SKIP, TIME_LIMIT, load_implementation, near_misses, run_ladder
+from .check import TIME_LIMIT, run_ladder
+from .learner import load_implementation, near_misses
 from .mistakes import MISTAKES
+from .results import OK, SKIP
 from .rungs import RUNGS
 
 COLOURS = {"OK": 32, "DIFF": 31, "SHAPE": 31, "ERROR": 31, "SKIP": 33}  # ANSI

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 OK, DIFF, SHAPE, ERROR, SKIP = "OK", "DIFF", "SHAPE", "ERROR", "SKIP"
+OTHER = "OTHER"  # right by another published convention
 
 
 @dataclass
@@ -16,7 +17,8 @@ class Result:
     mean: float | None = None
     tolerance: float | None = None
     where: str = ""  # of the largest difference
-    mistakes: list = field(default_factory=list)  # names in mistakes.py
+    mistakes: list = field(default_factory=list)  # names in mistakes.py; " + " joins those that were made together
+    conventions: list = field(default_factory=list)  # names in conventions.py, of an answer that is OTHER
     details: list = field(default_factory=list)  # the last lines of a traceback
 
     @property

@@ -25,8 +25,6 @@ DTYPES = ("float32", "float64")
 EACH_RUNG = pytest.mark.parametrize("rung", RUNGS, ids=lambda rung: rung.name)
 NUMERIC = pytest.mark.parametrize("rung", [rung for rung in RUNGS if not rung.exact], ids=lambda rung: rung.name)
 
-# Mistakes that give the same numbers, so that nobody could tell which was made: pairs, and where.
-
 
 def check(rung, function, arrays="torch", **options):
     """The `Result` of one function."""

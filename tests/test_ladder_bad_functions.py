@@ -83,10 +83,10 @@ BIAS = "pooler.dense.bias"
     [
         ("bert_encoder", lambda x: x[:2], "SHAPE", "returned 2 values, expected 3: embeddings, layer 1, layer 2"),
         ("bert_encoder", lambda x: dict(zip("abc", x, strict=True)), "SHAPE", "returned a dict"),
-        ("bert_encoder", lambda x: x[-1], "SHAPE", "returned one ndarray; expected list of L + 1"),
+        ("bert_encoder", lambda x: x[-1], "SHAPE", "returned one array; expected list of L + 1"),
         ("bert_encoder", lambda x: [x[0], None, x[2]], "ERROR", "returned a NoneType for layer 1, which is no array"),
         ("bert_encoder", lambda x: [x[0], x[1], x[2][:, 0]], "SHAPE", "layer 2: shape [3, 20], expected [3, 7, 20]"),
-        ("loss_and_gradients", lambda x: x[0], "SHAPE", "returned one ndarray; expected (loss, gradients)"),
+        ("loss_and_gradients", lambda x: x[0], "SHAPE", "returned one array; expected (loss, gradients)"),
         ("loss_and_gradients", lambda x: (x[0], {}), "SHAPE", "no gradient for embeddings.word_embeddings.weight,"),
         ("loss_and_gradients", lambda x: (x[0], x[1] | {BIAS: None, "more": 1}), "SHAPE", f"no gradient for {BIAS}"),
         ("loss_and_gradients", lambda x: (x[0], x[1] | {BIAS: x[0]}), "SHAPE", f"{BIAS}: shape [1], expected [20]"),

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from ..plumbing.command import Parser, number, run_command
 from ..plumbing.files import UserError, write_text
-from .check import TIME_LIMIT, run_ladder
+from .call import TIME_LIMIT
+from .check import run_ladder
 from .conventions import CONVENTIONS
 from .learner import load_implementation, near_misses
 from .mistakes import MISTAKES

@@ -14,7 +14,8 @@ import numpy as np
 from ..names import normalize_names
 from ..plumbing.checkpoint import find_checkpoint, read_tensors
 from ..plumbing.files import UserError, read_json
-from .check import TIME_LIMIT, run_rung
+from .call import TIME_LIMIT
+from .check import run_rung
 from .judge import to_array
 from .references import FOLDER, References
 from .results import SHAPE, Wrong

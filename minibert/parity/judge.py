@@ -10,6 +10,45 @@ import itertools
 import numpy as np
 
 from .results import DIFF, ERROR, OK, SHAPE, Result, Wrong
+from .values import Foreign
+
+
+def judge(rung, reply, references, dtype="float32"):
+    """The `Result` of a `Reply`."""
+    tolerance = rung.tolerance if dtype == "float32" or rung.double is None else rung.double
+    if reply.status:
+        return Result(rung.name, reply.status, reply.note, mistakes=reply.mistakes, details=reply.details)
+    try:
+        if rung.exact:
+            result = judge_words(rung, reply, references)
+        else:
+            result = judge_numbers(rung, reply, references, tolerance)
+    except Wrong as error:
+        status, note = error.args
+        return Result(rung.name, status, note, tolerance=tolerance)
+    notes = [result.note, cases_note(reply, rung, references)]
+    if result.status == DIFF:
+        notes.append(dtype_note(reply.dtypes, dtype))
+    result.note = "; ".join(note for note in notes if note)
+    return result
+
+
+def dtype_note(dtypes, dtype):
+    """What to say about a wrong answer in another dtype than that of the arguments."""
+    bits = {"float64": 64, "float32": 32, "float16": 16, "bfloat16": 16}
+    coarse = [name for name in dtypes if name.startswith(("float8", "float4")) or bits.get(name, 99) < bits[dtype]]
+    if coarse:
+        return f"the answer is {', '.join(coarse)}: too coarse, the arguments are {dtype}"
+    whole = [name for name in dtypes if name not in bits]
+    return f"the answer is {', '.join(whole)}" if whole and len(whole) == len(dtypes) else ""
+
+
+def cases_note(reply, rung, references):
+    """How many cases were answered, where some were not."""
+    count = len(references.cases(rung))
+    if len(reply.cases) == count:
+        return ""
+    return f"{len(reply.cases)} of {count} cases; the others are not yet written (NotImplementedError)"
 
 
 def to_array(value, what):
@@ -24,20 +63,21 @@ def to_array(value, what):
             raise TypeError
         return array.astype(np.float64)
     except (TypeError, ValueError):
-        raise Wrong(ERROR, f"returned a {type(value).__name__}{what}, which is no array of numbers") from None
+        raise Wrong(ERROR, f"returned a {kind(value)}{what}, which is no array of numbers") from None
 
 
-def judge_words(rung, outputs, references):
+def judge_words(rung, reply, references):
     """Equal or not, for token ids and names."""
-    cases = references.cases(rung)
-    outputs = [plain(output) for output in outputs]
+    cases = [references.cases(rung)[number] for number in reply.cases]
+    outputs = [plain(output) for output in reply.outputs]
     if rung.name == "parameter_groups":
         outputs = [group_words(output, case["arguments"]["names"]) for output, case in zip(outputs, cases, strict=True)]
     expected = [case["output"] for case in cases]
     wrong = [i for i in range(len(cases)) if outputs[i] != expected[i]]
     if not wrong:
         return Result(rung.name, OK)
-    matches = [name for name, theirs in references.table[rung.name]["mistakes"].items() if theirs == outputs]
+    known = references.table[rung.name]["mistakes"].items()
+    matches = [name for name, theirs in known if [theirs[number] for number in reply.cases] == outputs]
     matches = without_variants(matches)
     first = wrong[0]
     where = f"{len(wrong)} of {len(cases)} cases; {first_difference(cases[first], outputs[first], expected[first])}"
@@ -65,34 +105,35 @@ def first_difference(case, got, expected):
     if "text" in case["arguments"]:
         return f"{case['arguments']['text']!r}: {got}, expected {expected}"
     if not isinstance(got, list) or len(got) != len(expected):
-        what = f"a list of {len(got)}" if isinstance(got, list) else f"a {type(got).__name__}"
+        what = f"a list of {len(got)}" if isinstance(got, list) else f"a {kind(got)}"
         return f"{what}, expected a list of {len(expected)}"
     i = next(i for i in range(len(got)) if got[i] != expected[i])
     return f"{case['arguments']['names'][i]}: {got[i]!r}, expected {expected[i]!r}"
 
 
-def judge_numbers(rung, outputs, references, tolerance):
+def judge_numbers(rung, reply, references, tolerance):
     """Compare every number that is not padding."""
-    pieces, starts = [], []  # (name, got, expected, compared) over all cases; where each piece begins in the output
-    for case, output in zip(references.cases(rung), outputs, strict=True):
+    pieces, origins = [], []  # (name, got, expected, compared) over all cases; the case that each piece comes from
+    cases = [references.cases(rung)[number] for number in reply.cases]
+    for case, output in zip(cases, reply.outputs, strict=True):
         pieces += matched(rung, case, output, references)
-        starts += [case.get("start")] * (len(pieces) - len(starts))
+        origins += [case] * (len(pieces) - len(origins))
     flat = np.concatenate([got.ravel() for _, got, _, _ in pieces])
     largest, total, count, worst, differing = 0.0, 0.0, 0, None, set()
-    for (name, got, expected, compared), start in zip(pieces, starts, strict=True):
+    for (name, got, expected, compared), case in zip(pieces, origins, strict=True):
         difference = np.where(compared, np.abs(got - expected), 0.0)
         difference = np.where(np.isnan(difference) | np.isinf(difference), np.inf, difference)
         if difference.size and difference.max() > tolerance:
             differing.add(name)
         if difference.size and (worst is None or difference.max() > largest):
             index = np.unravel_index(difference.argmax(), difference.shape)
-            seen = index if start is None else tuple(np.add(index, start))
-            largest, worst = float(difference.max()), (name, seen, got[index], expected[index])
+            seen = tuple(np.add(index, case["start"])) if "start" in case else index
+            largest, worst = float(difference.max()), (case, name, seen, got[index], expected[index])
         total, count = total + float(difference.sum()), count + int(compared.sum())
     result = Result(rung.name, OK, largest=largest, mean=total / count, tolerance=tolerance)
     if largest <= tolerance:
         return result
-    result.status, result.where = DIFF, place(rung, *worst)
+    result.status, result.where = DIFF, place(rung, references, *worst)
     if not np.isfinite(largest):
         result.note = "returned NaN or infinity"
     elif rung.name.endswith("encoder") and len(names := list(dict.fromkeys(name for name, *_ in pieces))) > 1:
@@ -106,10 +147,12 @@ def matched(rung, case, output, references):
     stored = case["output"]  # {name: array's name}
     if list(stored) == [""]:
         got = {"": output}
-    elif isinstance(output, (list, tuple)) or hasattr(output, "keys"):
+    elif isinstance(output, (list, tuple, dict)):
         got = named(rung, output, list(stored))
+    elif stacked(output, [references.arrays[key] for key in stored.values()]):
+        got = dict(zip(stored, output, strict=True))
     else:
-        raise Wrong(SHAPE, f"returned one {type(output).__name__}; expected {rung.returns}")
+        raise Wrong(SHAPE, f"returned one {kind(output)}; expected {rung.returns}")
     pieces = []
     for name, key in stored.items():
         expected = references.arrays[key].astype(np.float64)
@@ -129,6 +172,19 @@ def matched(rung, case, output, references):
     return pieces
 
 
+def kind(value):
+    """What a value is called in a report."""
+    if isinstance(value, Foreign):
+        return value.type_name
+    return "array" if hasattr(value, "shape") else type(value).__name__
+
+
+def stacked(output, expected):
+    """Is it one array that holds the expected ones, one after the other?"""
+    shape = getattr(output, "shape", ())
+    return len(shape) > 1 and shape[0] == len(expected) and all(shape[1:] == array.shape for array in expected)
+
+
 def named(rung, output, names):
     """A learner's list, tuple or (loss, {name: gradient}) as {name: value}."""
     if rung.name == "loss_and_gradients":
@@ -140,7 +196,7 @@ def named(rung, output, names):
             raise Wrong(SHAPE, f"no gradient for {', '.join(missing[:3])}{' ...' if len(missing) > 3 else ''}")
         return output
     if hasattr(output, "keys"):
-        raise Wrong(SHAPE, f"returned a {type(output).__name__}; expected {rung.returns}")
+        raise Wrong(SHAPE, f"returned a {kind(output)}; expected {rung.returns}")
     if len(output) != len(names):
         raise Wrong(SHAPE, f"returned {len(output)} values, expected {len(names)}: {', '.join(names)}")
     return dict(zip(names, output, strict=True))
@@ -157,12 +213,21 @@ def shape_note(name, array, expected):
     return note
 
 
-def place(rung, name, index, got, expected):
-    """Where an element sits, in words."""
+def place(rung, references, case, name, index, got, expected):
+    """Where an element sits, in words; for a single number, what it was computed from."""
     axes = rung.axes if len(rung.axes) == len(index) else ("index",) * len(index)
-    words = [name] if name else []
+    words = [] if rung.axes else [f"{key} {brief(value, references)}" for key, value in case["arguments"].items()]
+    words += [name] if name else []
     words += [f"{axis} {i}" for axis, i in zip(axes, index, strict=True)]
     return f"{', '.join(words)}{': ' if words else ''}{got:.6g}, expected {expected:.6g}"
+
+
+def brief(value, references, most=8):
+    """An argument in a few words: a number or a text as it is, the beginning of an array."""
+    if not (isinstance(value, dict) and set(value) == {"array"}):
+        return str(value)
+    numbers = [f"{number:.6g}" for number in references.arrays[value["array"]].ravel()[: most + 1]]
+    return f"[{' '.join(numbers[:most])}{' ...' if len(numbers) > most else ''}]"
 
 
 def diagnose(rung, flat, references, tolerance):

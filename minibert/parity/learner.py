@@ -79,7 +79,24 @@ def near_misses(module):
 
 
 def last_lines(frames, module):
-    """Where it happened: in the learner's file, and, if that is further on, in the library that it called."""
-    own = [frame for frame in frames if frame.filename == getattr(module, "__file__", None)]
-    shown = [*own[-1:], *(frames[-1:] if frames[-1:] != own[-1:] else [])]
-    return [f"{Path(frame.filename).name}, line {frame.lineno}, in {frame.name}: {frame.line}" for frame in shown]
+    """Where it happened: the last line in the learner's own files, not in a library and not in ours."""
+    home = own_folder(module)
+    own = [frame for frame in frames if is_own(frame.filename, home)]
+    return [f"{Path(frame.filename).name}, line {frame.lineno}, in {frame.name}: {frame.line}" for frame in own[-1:]]
+
+
+def own_folder(module):
+    """The folder of the learner's file, or of its outermost package; None for what comes from no file."""
+    path = getattr(module, "__file__", None)
+    if path is None:
+        return None
+    inside = getattr(module, "__package__", None) or ""
+    return Path(path).resolve().parents[inside.count(".") if inside else 0]
+
+
+def is_own(filename, home):
+    """Is it one of the learner's files? What is installed, and the ladder itself, is not."""
+    path = Path(filename).resolve()
+    installed = {"site-packages", "dist-packages"} & set(path.parts)
+    ladder = path.parent == Path(__file__).parent and path.name != "adapter.py"
+    return home is not None and home in path.parents and not installed and not ladder

@@ -1,9 +1,22 @@
-"""What became of a rung: a status, the figures behind it, and what to do about it."""
+"""What came of a rung: the `Reply` of the learner's function, and the `Result` of judging it."""
 
 from dataclasses import dataclass, field
 
 OK, DIFF, SHAPE, ERROR, SKIP = "OK", "DIFF", "SHAPE", "ERROR", "SKIP"
 OTHER = "OTHER"  # right by another published convention
+
+
+@dataclass
+class Reply:
+    """What a learner's function said to the cases of a rung, not yet judged. It can be sent as JSON and arrays."""
+
+    status: str = ""  # SKIP, ERROR or SHAPE where there is nothing to judge
+    note: str = ""
+    mistakes: list = field(default_factory=list)
+    details: list = field(default_factory=list)
+    cases: list = field(default_factory=list)  # numbers of the cases that were answered; the others are not yet written
+    outputs: list = field(default_factory=list)  # of these cases; see values.py
+    dtypes: list = field(default_factory=list)  # names, of the arrays in the outputs
 
 
 @dataclass
@@ -27,4 +40,4 @@ class Result:
 
 
 class Wrong(Exception):
-    """Something about a returned value that ends its rung: (status, note)."""
+    """Something about a returned value that ends its rung: (status, note), and perhaps names of mistakes."""

@@ -1,7 +1,7 @@
 """Every rung of the parity ladder in plain PyTorch, with one mistake at a time on request: set `WRONG` to its name.
 
-`make_ladder.py` takes the stored outputs of the known mistakes from here; the tests run it through the ladder, right
-and wrong, in float32 and float64. Not written to be read as a lesson: `examples/my_bert_numpy.py` is.
+`make/make_ladder.py` takes the stored outputs of the known mistakes from here; the tests run it through the ladder,
+right and wrong, in float32 and float64. Not written to be read as a lesson: `examples/my_bert_numpy.py` is.
 """
 
 import math

@@ -1,6 +1,6 @@
 """The metrics: first cases small enough to check by hand, then scikit-learn's answers, then bad input.
 
-The answers are stored in references/metrics.json (made by make_metric_references.py), so scikit-learn is not
+The answers are stored in references/metrics.json (made by make/make_metric_references.py), so scikit-learn is not
 needed here.
 """
 

@@ -1,6 +1,6 @@
 """The encoder computes what transformers' BERT and DistilBERT compute: outputs, gradients, and 50 training steps.
 
-The figures are stored in references/ (made by make_references.py, which also says why the weights are as they
+The figures are stored in references/ (made by make/make_references.py, which also says why the weights are as they
 are), so transformers is not needed here. Families, plain and fast layers, and precisions are crossed; each test that
 names a path counts the calls of PyTorch's fused kernel.
 """

@@ -1,7 +1,7 @@
 """AdamW, the schedule, clipping and the parameter groups: by hand, then against torch and transformers.
 
 torch's own optimizer and clipping run beside ours; transformers' schedule is stored in references/schedule.json
-(made by make_references.py).
+(made by make/make_references.py).
 """
 
 import copy

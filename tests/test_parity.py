@@ -7,7 +7,10 @@ import pytest
 
 from minibert.parity import adapter
 from minibert.parity.__main__ import advice
-from minibert.parity.check import SKIP, References, load_implementation, run_rung
+from minibert.parity.check import run_rung
+from minibert.parity.learner import load_implementation
+from minibert.parity.references import References
+from minibert.parity.results import SKIP
 from minibert.parity.rungs import RUNGS
 
 REFERENCES = References()

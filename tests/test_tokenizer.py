@@ -1,7 +1,7 @@
 """The tokenizer gives transformers' ids, cuts texts as it says, and inherits nothing from a file unasked.
 
 transformers' ids for awkward texts are stored in references/tokenizer-cases.json, those for natural sentences
-with a real vocabulary in references/minilm-tokens.json (both made by make_references.py).
+with a real vocabulary in references/minilm-tokens.json (both made by make/make_references.py).
 """
 
 import json

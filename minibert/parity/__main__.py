@@ -14,11 +14,15 @@ from pathlib import Path
 
 from ..plumbing.command import Parser, number, run_command
 from ..plumbing.files import UserError, write_text
-from .check import OK, SKIP, TIME_LIMIT, load_implementation, near_misses, run_ladder
+from .call import TIME_LIMIT
+from .check import run_ladder
+from .conventions import CONVENTIONS
+from .learner import load_implementation, near_misses
 from .mistakes import MISTAKES
+from .results import OK, OTHER, SKIP
 from .rungs import RUNGS
 
-COLOURS = {"OK": 32, "DIFF": 31, "SHAPE": 31, "ERROR": 31, "SKIP": 33}  # ANSI
+COLOURS = {"OK": 32, "DIFF": 31, "SHAPE": 31, "ERROR": 31, "SKIP": 33, "OTHER": 36}  # ANSI
 
 
 def main(argv=None):
@@ -51,8 +55,9 @@ def main(argv=None):
         results = run_ladder(module, None, rungs, options.dtype, options.time_limit, show)
     checked = [result for result in results if result.status != SKIP]
     passed = [result for result in results if result.status == OK]
-    strict_failure = options.strict and len(checked) < len(results)
-    success = bool(checked) and len(passed) == len(checked) and not strict_failure
+    others = [result for result in results if result.status == OTHER]
+    strict_failure = options.strict and len(passed) < len(results)
+    success = bool(checked) and len(passed) + len(others) == len(checked) and not strict_failure
     misses = near_misses(module)
     if options.json:
         rows = [asdict(result) for result in results]
@@ -69,9 +74,12 @@ def main(argv=None):
             print(f"nothing was checked: no figures are stored for these rungs on {options.weights}")
         elif not checked:
             print("nothing was checked: none of the ladder's functions is in the file (--template FILE writes them)")
-        print(f"{len(checked)} of {len(results)} rungs checked, {len(passed)} passed")
-        if strict_failure:
+        follow = f", {len(others)} by another published convention" if others else ""
+        print(f"{len(checked)} of {len(results)} rungs checked, {len(passed)} passed{follow}")
+        if strict_failure and len(checked) < len(results):
             print("--strict: a rung that is not checked counts as failed")
+        if strict_failure and others:
+            print("--strict: another convention than the rung asks for counts as failed")
     return 0 if success else 1
 
 
@@ -90,7 +98,7 @@ class Shown:
         tail = result.where if result.where else result.note
         print(f"{result.rung:<26}{status}{cells}  {tail}".rstrip(), flush=True)
         below = [result.note] if result.where and result.note else []
-        below += advice(result.mistakes) + result.details
+        below += advice(result.mistakes) + conventions(result.conventions) + result.details
         for line in below:
             print("\n".join(textwrap.wrap(line, 116, initial_indent="    ", subsequent_indent="      ")), flush=True)
 
@@ -102,10 +110,21 @@ def figure(value):
 def advice(mistakes):
     """A sentence for each mistake that would explain the output."""
     lines = []
-    for i, name in enumerate(mistakes):
-        what, fix = MISTAKES[name]
-        lines.append(f"{'or' if i else 'looks like'} `{name}`: {what}. Right: {fix}.")
+    for i, explanation in enumerate(mistakes):
+        for j, name in enumerate(explanation.split(" + ")):
+            start = "together with" if j else "or" if i else "looks like"
+            if name in MISTAKES:
+                what, fix = MISTAKES[name]
+                lines.append(f"{start} `{name}`: {what}. Right: {fix}.")
+            else:
+                what, source = CONVENTIONS[name]
+                lines.append(f"{start} `{name}`, which is no mistake: {what} ({source}).")
     return lines
+
+
+def conventions(names):
+    """A sentence for each published convention that the answer follows."""
+    return [f"`{name}`: {what}. Source: {source}." for name in names for what, source in [CONVENTIONS[name]]]
 
 
 def find_rung(name):
@@ -165,7 +184,7 @@ def parse(argv):
     add("--weights", metavar="DIR|ID", help="the encoder on a real checkpoint, against stored figures")
     add("--dtype", choices=("float32", "float64"), default="float32", help="of the arguments")
     add("--time-limit", type=number(float, 0, low_open=True), default=TIME_LIMIT, help="seconds a rung may take")
-    add("--strict", action="store_true", help="a rung that is not checked counts as failed")
+    add("--strict", action="store_true", help="a rung that is not checked, or OTHER, counts as failed")
     add("--json", action="store_true", help="print JSON for programs")
     options = parser.parse_args(argv)
     if options.list:

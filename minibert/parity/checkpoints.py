@@ -1,7 +1,7 @@
 """The ladder's second level: the encoder rungs on a real checkpoint, against figures stored in `checkpoints.json`.
 
 Published slices come from the integration tests of transformers, the others from a run of transformers in float64
-(`tests/make_ladder.py`). A checkpoint is known by the last part of its name.
+(`tests/make/make_ladder.py`). A checkpoint is known by the last part of its name.
 """
 
 import json
@@ -14,7 +14,11 @@ import numpy as np
 from ..names import normalize_names
 from ..plumbing.checkpoint import find_checkpoint, read_tensors
 from ..plumbing.files import UserError, read_json
-from .check import FOLDER, SHAPE, TIME_LIMIT, References, Wrong, run_rung, to_array
+from .call import TIME_LIMIT
+from .check import run_rung
+from .judge import to_array
+from .references import FOLDER, References
+from .results import SHAPE, Wrong
 from .rungs import RUNGS
 
 NOT_WEIGHTS = ("cls.", "vocab_", "embeddings.position_ids")

@@ -1,6 +1,6 @@
 """What people get wrong, and how to put it right: name -> (what it is, what to do).
 
-The outputs by which they are recognised are stored in `references.safetensors`; `tests/make_ladder.py` makes them.
+The outputs by which they are recognised are stored in `references.safetensors`; `tests/make/make_ladder.py` makes them.
 """
 
 MISTAKES = {

@@ -6,8 +6,6 @@ or initialisation. The same table runs the ladder, prints `--explain` and writes
 
     B  texts     T  tokens          E  hidden size = H * D      V  vocabulary     S  steps
     H  heads     D  width of one    F  intermediate size        C  classes        L  layers
-
-Next: `check.py`, which calls the functions and judges what they return.
 """
 
 from dataclasses import dataclass

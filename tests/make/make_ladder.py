@@ -1,4 +1,6 @@
-"""Make the parity ladder's references: `PYTHONPATH=. python tests/make_ladder.py` (needs the [reference] extra).
+"""Make the parity ladder's references: `PYTHONPATH=.:tests python tests/make/make_ladder.py`.
+
+It needs the [reference] extra.
 
 Right answers come from transformers, PyTorch and scikit-learn, in float64. Wrong ones come from `ladder_torch.py`,
 which makes one mistake at a time; without a mistake it has to agree with the right answers to 1e-10, or nothing is
@@ -24,8 +26,9 @@ from torch.nn import functional
 from transformers.masking_utils import create_bidirectional_mask  # noqa: F401  (fails early on another version)
 from transformers.trainer_pt_utils import get_parameter_names
 
-from minibert.parity.check import FOLDER, References, converter, group_words, known_dropout, plain
+from minibert.parity.judge import group_words, matched, plain
 from minibert.parity.mistakes import MISTAKES
+from minibert.parity.references import FOLDER, References, converter, known_dropout
 from minibert.parity.rungs import RUNGS
 
 B, H, D, T, F, C, L, V = 3, 4, 5, 7, 34, 6, 2, 90
@@ -596,9 +599,7 @@ def store_checkpoints():
 
 
 def flat_outputs(rung, references, outputs):
-    """Every compared number of all cases, strung together as `check.judge_numbers` does, and which of them count."""
-    from minibert.parity.check import matched
-
+    """Every compared number of all cases, strung together as `judge.judge_numbers` does, and which of them count."""
     pieces = []
     for one, output in zip(table[rung.name]["cases"], outputs, strict=True):
         pieces += matched(rung, one, output, references)

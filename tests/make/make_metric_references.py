@@ -2,7 +2,7 @@
 
 Run from the repository root, in an environment with scikit-learn:
 
-    python tests/make_metric_references.py
+    python tests/make/make_metric_references.py
 
 Inputs are stored beside the answers, one case per line, so that the tests need neither scikit-learn nor the
 same random numbers. An undefined AUROC (nan) is stored as null. Scores have two decimals at most, which makes
@@ -17,7 +17,7 @@ import numpy as np
 import sklearn
 from sklearn import metrics
 
-TARGET = Path(__file__).parent / "references" / "metrics.json"
+TARGET = Path(__file__).parent.parent / "references" / "metrics.json"
 CASES = 240
 SIZES = [1, 2, 3, 5, 8, 17, 40, 64]
 

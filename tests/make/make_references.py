@@ -2,7 +2,7 @@
 
 Run from the repository root, in an environment with transformers, where the tests themselves need none:
 
-    python tests/make_references.py
+    PYTHONPATH=.:tests python tests/make/make_references.py
 
 With MINIBERT_TEST_WEIGHTS set (a folder that holds all-MiniLM-L6-v2/), the figures of that checkpoint are
 made too; otherwise the stored ones stay.
@@ -35,7 +35,7 @@ from transformers import (
     get_linear_schedule_with_warmup,
 )
 
-FOLDER = Path(__file__).parent / "references"
+FOLDER = Path(__file__).parent.parent / "references"
 LENGTHS = (13, 4, 9, 6, 11)  # of the 5 texts, in a batch 13 tokens wide
 LABELS = 6
 QUIET_FACTOR = 1 / 32  # a power of two: the scaled weights are exact

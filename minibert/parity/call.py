@@ -1,0 +1,137 @@
+"""Calling: the learner's function for a rung, on the rung's stored inputs, for as long as it may take.
+
+The command does this in a process of its own (`process.py`), where nothing that the function does can hurt.
+"""
+
+import contextlib
+import inspect
+import signal
+import threading
+import traceback
+
+import numpy as np
+
+from .judge import to_array
+from .learner import here_first, last_lines, own_folder
+from .references import converter
+from .results import ERROR, SKIP, Reply, Wrong
+from .values import portable
+
+TIME_LIMIT = 20.0  # seconds a rung may take
+
+
+class TimeLimit(BaseException):
+    """Not an Exception, so that a learner's `except Exception` does not swallow it."""
+
+
+def ask_learner(module, rung, references, dtype="float32", time_limit=TIME_LIMIT):
+    """The `Reply` of the learner's function to all cases of a rung. Whatever the function raises becomes part of it."""
+    function = getattr(module, rung.name, None)
+    if function is None:
+        return Reply(SKIP, "not provided")
+    if not callable(function):
+        return Reply(ERROR, f"{rung.name} is a {type(function).__name__}, not a function")
+    try:
+        convert = converter(array_kind(module), dtype)
+        with limited(time_limit), here_first(own_folder(module)):
+            return ask_cases(function, rung, references, convert)
+    except Wrong as error:
+        status, note, *mistakes = error.args
+        return Reply(status, note, mistakes=mistakes)
+    except TimeLimit as error:
+        note = f"did not return within {time_limit:g} seconds"
+        return Reply(ERROR, note, details=last_lines(traceback.extract_tb(error.__traceback__), module))
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt) and not raised_by(error, module):
+            raise
+        return failure(error, module, rung, function)
+
+
+def array_kind(module):
+    """What the arguments are: ARRAYS if the file says so; else NumPy's for a file that knows NumPy and not PyTorch."""
+    if hasattr(module, "ARRAYS"):
+        return module.ARRAYS
+    libraries = {value.__name__.split(".")[0] for value in vars(module).values() if inspect.ismodule(value)}
+    return "numpy" if "numpy" in libraries and "torch" not in libraries else "torch"
+
+
+def ask_cases(function, rung, references, convert):
+    """The answers to all cases. A case for which the function raises NotImplementedError is left out."""
+    reply, dtypes, not_yet = Reply(), set(), None
+    for number, case in enumerate(references.cases(rung)):
+        try:
+            output = call(function, rung, case, references, convert)
+        except NotImplementedError as error:
+            line = traceback.extract_tb(error.__traceback__)[-1].line or ""
+            if "NotImplementedError" not in line:  # PyTorch raises it too, for wrong types
+                raise
+            not_yet = error
+            continue
+        reply.cases.append(number)
+        reply.outputs.append(portable(output, dtypes))
+    if not_yet is not None and not reply.cases:
+        reply.status, reply.note = SKIP, "not yet (NotImplementedError)"
+    reply.dtypes = sorted(dtypes)
+    return reply
+
+
+def call(function, rung, case, references, convert):
+    """The learner's answer to one case. Wrong when it changed what it was given."""
+    names = [name for name, _ in rung.arguments]
+    arguments = [references.resolve(case["arguments"][name], convert) for name in names]
+    output = function(*arguments)
+    for name, argument in zip(names, arguments, strict=True):
+        if not same(argument, references.resolve(case["arguments"][name], convert)):
+            raise Wrong(ERROR, f"changes its argument `{name}` in place; work on a copy")
+    return output
+
+
+def same(left, right):
+    """Equal, all the way down? Functions are equal where they are the same."""
+    if isinstance(left, dict):
+        return set(left) == set(right) and all(same(left[key], right[key]) for key in left)
+    if isinstance(left, list):
+        return len(left) == len(right) and all(map(same, left, right))
+    if hasattr(left, "shape") and hasattr(right, "shape"):
+        return np.array_equal(to_array(left, ""), to_array(right, ""))
+    if hasattr(left, "shape") or hasattr(right, "shape"):
+        return False
+    return left is right or left == right
+
+
+def failure(error, module, rung, function):
+    """The reply that stands for an exception: its type, its words, and the line in the learner's own files."""
+    details = last_lines(traceback.extract_tb(error.__traceback__), module)
+    words = " ".join(str(error).split()) or "no message"
+    if isinstance(error, TypeError) and not details:  # the call itself failed
+        details = [f"expected: {rung.name}({', '.join(name for name, _ in rung.arguments)})"]
+        with contextlib.suppress(TypeError, ValueError):
+            details[0] += f"; yours: {rung.name}{inspect.signature(function)}"
+    if isinstance(error, EOFError):
+        words += "; input() asks, and nobody is there to answer"
+    return Reply(ERROR, f"{type(error).__name__}: {words}", details=details)
+
+
+def raised_by(error, module):
+    """Does a KeyboardInterrupt come from a line of the learner's that raises it, and not from the keyboard?"""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return "KeyboardInterrupt" in (frame.line or "") and bool(last_lines([frame], module))
+
+
+@contextlib.contextmanager
+def limited(seconds):
+    """Raise TimeLimit in here after so many seconds. It takes a Unix signal in the main thread; elsewhere: no limit."""
+    if not hasattr(signal, "SIGALRM") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number, frame):
+        raise TimeLimit
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, min(seconds, 1e6))  # more than the timer can count is forever
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

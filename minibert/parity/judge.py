@@ -1,0 +1,250 @@
+"""The judge: is an answer right, where is it not, and which known mistake is it?
+
+A mistake is recognised by its output: what each known mistake returns for the same inputs is stored beside the
+right answer, at a few hundred positions where the mistakes differ. An output that misses the right answer and
+meets a wrong one has, almost surely, been computed the same wrong way.
+"""
+
+import itertools
+
+import numpy as np
+
+from .results import DIFF, ERROR, OK, SHAPE, Result, Wrong
+from .values import Foreign
+
+
+def judge(rung, reply, references, dtype="float32"):
+    """The `Result` of a `Reply`."""
+    tolerance = rung.tolerance if dtype == "float32" or rung.double is None else rung.double
+    if reply.status:
+        return Result(rung.name, reply.status, reply.note, mistakes=reply.mistakes, details=reply.details)
+    try:
+        if rung.exact:
+            result = judge_words(rung, reply, references)
+        else:
+            result = judge_numbers(rung, reply, references, tolerance)
+    except Wrong as error:
+        status, note = error.args
+        return Result(rung.name, status, note, tolerance=tolerance)
+    notes = [result.note, cases_note(reply, rung, references)]
+    if result.status == DIFF:
+        notes.append(dtype_note(reply.dtypes, dtype))
+    result.note = "; ".join(note for note in notes if note)
+    return result
+
+
+def dtype_note(dtypes, dtype):
+    """What to say about a wrong answer in another dtype than that of the arguments."""
+    bits = {"float64": 64, "float32": 32, "float16": 16, "bfloat16": 16}
+    coarse = [name for name in dtypes if name.startswith(("float8", "float4")) or bits.get(name, 99) < bits[dtype]]
+    if coarse:
+        return f"the answer is {', '.join(coarse)}: too coarse, the arguments are {dtype}"
+    whole = [name for name in dtypes if name not in bits]
+    return f"the answer is {', '.join(whole)}" if whole and len(whole) == len(dtypes) else ""
+
+
+def cases_note(reply, rung, references):
+    """How many cases were answered, where some were not."""
+    count = len(references.cases(rung))
+    if len(reply.cases) == count:
+        return ""
+    return f"{len(reply.cases)} of {count} cases; the others are not yet written (NotImplementedError)"
+
+
+def to_array(value, what):
+    """Anything that has numbers in it, as float64 NumPy."""
+    try:
+        if hasattr(value, "detach"):  # a torch tensor, perhaps with a gradient, perhaps bfloat16
+            value = value.detach().cpu().double()
+        elif isinstance(value, (list, tuple)):  # perhaps of tensors
+            value = [to_array(part, what) for part in value]
+        array = np.asarray(value)
+        if array.dtype.kind not in "fiub":
+            raise TypeError
+        return array.astype(np.float64)
+    except (TypeError, ValueError):
+        raise Wrong(ERROR, f"returned a {kind(value)}{what}, which is no array of numbers") from None
+
+
+def judge_words(rung, reply, references):
+    """Equal or not, for token ids and names."""
+    cases = [references.cases(rung)[number] for number in reply.cases]
+    outputs = [plain(output) for output in reply.outputs]
+    if rung.name == "parameter_groups":
+        outputs = [group_words(output, case["arguments"]["names"]) for output, case in zip(outputs, cases, strict=True)]
+    expected = [case["output"] for case in cases]
+    wrong = [i for i in range(len(cases)) if outputs[i] != expected[i]]
+    if not wrong:
+        return Result(rung.name, OK)
+    known = references.table[rung.name]["mistakes"].items()
+    matches = [name for name, theirs in known if [theirs[number] for number in reply.cases] == outputs]
+    matches = without_variants(matches)
+    first = wrong[0]
+    where = f"{len(wrong)} of {len(cases)} cases; {first_difference(cases[first], outputs[first], expected[first])}"
+    return Result(rung.name, DIFF, where=where, mistakes=matches)
+
+
+def plain(value):
+    """Arrays and tuples as lists, so that they compare with what JSON holds."""
+    if isinstance(value, (list, tuple)):
+        return [plain(part) for part in value]
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return value
+
+
+def group_words(groups, names):
+    """(decayed, not decayed) as a word for each name."""
+    if not (isinstance(groups, list) and len(groups) == 2 and all(isinstance(g, (list, set)) for g in groups)):
+        raise Wrong(SHAPE, "expected two lists of names: (decayed, not_decayed)")
+    words = {(1, 0): "decayed", (0, 1): "not decayed", (1, 1): "in both", (0, 0): "in neither"}
+    return [words[name in groups[0], name in groups[1]] for name in names]
+
+
+def first_difference(case, got, expected):
+    if "text" in case["arguments"]:
+        return f"{case['arguments']['text']!r}: {got}, expected {expected}"
+    if not isinstance(got, list) or len(got) != len(expected):
+        what = f"a list of {len(got)}" if isinstance(got, list) else f"a {kind(got)}"
+        return f"{what}, expected a list of {len(expected)}"
+    i = next(i for i in range(len(got)) if got[i] != expected[i])
+    return f"{case['arguments']['names'][i]}: {got[i]!r}, expected {expected[i]!r}"
+
+
+def judge_numbers(rung, reply, references, tolerance):
+    """Compare every number that is not padding."""
+    pieces, origins = [], []  # (name, got, expected, compared) over all cases; the case that each piece comes from
+    cases = [references.cases(rung)[number] for number in reply.cases]
+    for case, output in zip(cases, reply.outputs, strict=True):
+        pieces += matched(rung, case, output, references)
+        origins += [case] * (len(pieces) - len(origins))
+    flat = np.concatenate([got.ravel() for _, got, _, _ in pieces])
+    largest, total, count, worst, differing = 0.0, 0.0, 0, None, set()
+    for (name, got, expected, compared), case in zip(pieces, origins, strict=True):
+        difference = np.where(compared, np.abs(got - expected), 0.0)
+        difference = np.where(np.isnan(difference) | np.isinf(difference), np.inf, difference)
+        if difference.size and difference.max() > tolerance:
+            differing.add(name)
+        if difference.size and (worst is None or difference.max() > largest):
+            index = np.unravel_index(difference.argmax(), difference.shape)
+            seen = tuple(np.add(index, case["start"])) if "start" in case else index
+            largest, worst = float(difference.max()), (case, name, seen, got[index], expected[index])
+        total, count = total + float(difference.sum()), count + int(compared.sum())
+    result = Result(rung.name, OK, largest=largest, mean=total / count, tolerance=tolerance)
+    if largest <= tolerance:
+        return result
+    result.status, result.where = DIFF, place(rung, references, *worst)
+    if not np.isfinite(largest):
+        result.note = "returned NaN or infinity"
+    elif rung.name.endswith("encoder") and len(names := list(dict.fromkeys(name for name, *_ in pieces))) > 1:
+        result.note = f"first differs at: {min(differing, key=names.index)}"
+    result.mistakes = diagnose(rung, flat, references, tolerance)
+    return result
+
+
+def matched(rung, case, output, references):
+    """[(name, got, expected, which elements count)] of one case. Wrong when the shapes do not fit."""
+    stored = case["output"]  # {name: array's name}
+    if list(stored) == [""]:
+        got = {"": output}
+    elif isinstance(output, (list, tuple, dict)):
+        got = named(rung, output, list(stored))
+    elif stacked(output, [references.arrays[key] for key in stored.values()]):
+        got = dict(zip(stored, output, strict=True))
+    else:
+        raise Wrong(SHAPE, f"returned one {kind(output)}; expected {rung.returns}")
+    pieces = []
+    for name, key in stored.items():
+        expected = references.arrays[key].astype(np.float64)
+        array = to_array(got[name], f" for {name}" if name else "")
+        if array.shape != expected.shape:
+            if array.size == expected.size == 1:
+                array = array.reshape(expected.shape)
+            else:
+                raise Wrong(SHAPE, shape_note(name, array, expected))
+        compared = np.ones(expected.shape, dtype=bool)
+        if rung.padding is not None:
+            mask = references.arrays[case["arguments"]["attention_mask"]["array"]] == 1  # [B, T]
+            shape = [1] * expected.ndim
+            shape[0], shape[rung.padding] = mask.shape
+            compared &= mask.reshape(shape)
+        pieces.append((name, array, expected, compared))
+    return pieces
+
+
+def kind(value):
+    """What a value is called in a report."""
+    if isinstance(value, Foreign):
+        return value.type_name
+    return "array" if hasattr(value, "shape") else type(value).__name__
+
+
+def stacked(output, expected):
+    """Is it one array that holds the expected ones, one after the other?"""
+    shape = getattr(output, "shape", ())
+    return len(shape) > 1 and shape[0] == len(expected) and all(shape[1:] == array.shape for array in expected)
+
+
+def named(rung, output, names):
+    """A learner's list, tuple or (loss, {name: gradient}) as {name: value}."""
+    if rung.name == "loss_and_gradients":
+        if not (isinstance(output, (list, tuple)) and len(output) == 2 and hasattr(output[1], "keys")):
+            raise Wrong(SHAPE, "expected (loss, {name: gradient})")
+        output = {"loss": output[0], **output[1]}
+        missing = [name for name in names if name not in output or output[name] is None]
+        if missing:
+            raise Wrong(SHAPE, f"no gradient for {', '.join(missing[:3])}{' ...' if len(missing) > 3 else ''}")
+        return output
+    if hasattr(output, "keys"):
+        raise Wrong(SHAPE, f"returned a {kind(output)}; expected {rung.returns}")
+    if len(output) != len(names):
+        raise Wrong(SHAPE, f"returned {len(output)} values, expected {len(names)}: {', '.join(names)}")
+    return dict(zip(names, output, strict=True))
+
+
+def shape_note(name, array, expected):
+    """What the shapes are, and whether swapping axes would give the right values."""
+    note = f"{name + ': ' if name else ''}shape {list(array.shape)}, expected {list(expected.shape)}"
+    if array.ndim == expected.ndim and array.ndim <= 4:
+        for order in itertools.permutations(range(array.ndim)):
+            turned = array.transpose(order)
+            if turned.shape == expected.shape and np.abs(turned - expected).max() < 1e-4:
+                return f"{note}; transposed by {list(order)} it would be right"
+    return note
+
+
+def place(rung, references, case, name, index, got, expected):
+    """Where an element sits, in words; for a single number, what it was computed from."""
+    axes = rung.axes if len(rung.axes) == len(index) else ("index",) * len(index)
+    words = [] if rung.axes else [f"{key} {brief(value, references)}" for key, value in case["arguments"].items()]
+    words += [name] if name else []
+    words += [f"{axis} {i}" for axis, i in zip(axes, index, strict=True)]
+    return f"{', '.join(words)}{': ' if words else ''}{got:.6g}, expected {expected:.6g}"
+
+
+def brief(value, references, most=8):
+    """An argument in a few words: a number or a text as it is, the beginning of an array."""
+    if not (isinstance(value, dict) and set(value) == {"array"}):
+        return str(value)
+    numbers = [f"{number:.6g}" for number in references.arrays[value["array"]].ravel()[: most + 1]]
+    return f"[{' '.join(numbers[:most])}{' ...' if len(numbers) > most else ''}]"
+
+
+def diagnose(rung, flat, references, tolerance):
+    """The known mistakes whose stored output this is, best match first; most often one."""
+    known, positions = references.mistakes(rung)
+    if positions is None or not np.isfinite(flat[positions]).all():
+        return []
+    right = references.arrays[f"{rung.name}/right"]
+    mine = flat[positions]
+    off_right = np.abs(mine - right).max()
+    distances = sorted((float(np.abs(mine - values).max()), name) for name, values in known.items())
+    # A match is close in itself, and far closer than the right answer is.
+    limit = min(max(10 * tolerance, 0.01 * off_right), 0.1 * off_right)
+    best = [name for distance, name in distances if distance <= limit and distance <= 3 * distances[0][0] + 1e-9]
+    return without_variants(best)
+
+
+def without_variants(names):
+    """Names once each. The same mistake, made in another way with another outcome, is stored as NAME#VARIANT."""
+    return list(dict.fromkeys(name.split("#")[0] for name in names))

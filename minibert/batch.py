@@ -19,6 +19,7 @@ class Sequence(NamedTuple):
 
     ids: np.ndarray  # [T] int32, special tokens included
     first_length: int  # tokens of type 0; the rest, a pair's second text, are of type 1
+    whole_length: int = 0  # tokens before the text was cut to a limit
 
 
 class Batch(NamedTuple):
@@ -38,7 +39,7 @@ def collate(sequences, pad_id=0, length=None):
     input_ids = np.full((len(sequences), length), pad_id, dtype=np.int64)
     attention_mask = np.zeros_like(input_ids)
     token_type_ids = np.zeros_like(input_ids)
-    for row, (ids, first_length) in enumerate(sequences):
+    for row, (ids, first_length, *_) in enumerate(sequences):
         input_ids[row, : len(ids)] = ids
         attention_mask[row, : len(ids)] = 1
         token_type_ids[row, first_length : len(ids)] = 1

@@ -62,16 +62,17 @@ class Tokenizer:
         for start in range(0, len(texts), CHUNK):
             firsts = self.pieces(texts[start : start + CHUNK])
             if pairs is None:
-                for first in firsts:
-                    first = truncate(first, max_length - 2, truncation)
+                for whole in firsts:
+                    first = truncate(whole, max_length - 2, truncation)
                     ids = [self.cls_id, *first, self.sep_id]
-                    sequences.append(Sequence(np.array(ids, dtype=np.int32), len(ids)))
+                    sequences.append(Sequence(np.array(ids, dtype=np.int32), len(ids), len(whole) + 2))
             else:
                 for first, second in zip(firsts, self.pieces(pairs[start : start + CHUNK]), strict=True):
+                    whole = len(first) + len(second) + 3
                     room, second_room = divide_room(len(first), len(second), max_length - 3)
                     first, second = truncate(first, room, truncation), truncate(second, second_room, truncation)
                     ids = [self.cls_id, *first, self.sep_id, *second, self.sep_id]
-                    sequences.append(Sequence(np.array(ids, dtype=np.int32), len(first) + 2))
+                    sequences.append(Sequence(np.array(ids, dtype=np.int32), len(first) + 2, whole))
             if progress:
                 progress(len(firsts))
         return sequences

@@ -90,8 +90,10 @@ class Classification:
     def validate(self, model):
         """A `Validation` of the model, which is left in eval mode."""
         logits, labels = predict(model, self.validation, self.device, self.precision), self.validation.labels.numpy()
-        accuracy, loss = metrics.accuracy(labels, logits.argmax(1)), metrics.log_loss(labels, softmax(logits))
-        record = {"validation_accuracy": accuracy, "validation_loss": round(loss, 6)}
+        predicted = logits.argmax(1)
+        accuracy, loss = metrics.accuracy(labels, predicted), metrics.log_loss(labels, softmax(logits))
+        f1 = metrics.precision_recall_f1(labels, predicted, "macro", logits.shape[1])[2]
+        record = {"validation_accuracy": accuracy, "validation_f1": round(f1, 6), "validation_loss": round(loss, 6)}
         return Validation(record, f"validation accuracy {accuracy:.4f}, loss {loss:.4f}", accuracy, loss)
 
 

@@ -1,9 +1,9 @@
 """Batches: how encoded texts become the tensors that the encoder takes, and which texts share one.
 
-Padding is work thrown away, so texts of similar length go together. A random batch of 16 film reviews holds one of full
-length nine times out of ten, and pads all the others to it. Bucketing sorts within a random pool of batches instead: each
-epoch is still shuffled, and little is padded. And batches come in few lengths, because a CPU compiles its matrix products
-anew for each shape, and keeps them all.
+Padding is work thrown away, so texts of similar length go together. A random batch of 16 film reviews holds one of
+full length nine times out of ten, and pads all the others to it. Bucketing sorts within a random pool of batches
+instead: each epoch is still shuffled, and little is padded. And batches come in few lengths, because a CPU compiles its
+matrix products anew for each shape, and keeps them all.
 """
 
 from typing import NamedTuple

@@ -98,12 +98,13 @@ def prepare(options, folder, say):
 
 
 def choose_head(options, encoder):
-    """(pooling, head) of the fine-tuned classifier; UserError when they, or the frozen row's, do not fit the encoder."""
+    """(pooling, head) of the fine-tuned classifier. UserError when they do not fit the encoder, or a frozen row's."""
     family = encoder.config.model_type
     try:
         pooling, head = resolve_head(family, options.pooling, options.head)
     except ValueError as error:
-        raise UserError(f"--head {options.head} --pooling {options.pooling}: {error}; use --pooling {NATIVE[family][0]}") from None
+        fitting = f"use --pooling {NATIVE[family][0]}"
+        raise UserError(f"--head {options.head} --pooling {options.pooling}: {error}; {fitting}") from None
     if options.mode in ("both", "frozen"):
         frozen_poolings(options, encoder)
     if options.mode in ("both", "finetune") and pooling == "pooler" and family != "bert":

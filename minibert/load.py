@@ -1,8 +1,8 @@
 """The doors in and out: a Hub id or a folder becomes an encoder, a classifier or a tokenizer, and back.
 
-A checkpoint is a folder with `config.json`, `model.safetensors` (or shards with an index) and the tokenizer's files. The
-functions called `load_...` are the doors: they take a Hub id or a folder, and ask the Hub once. Those called `read_...`
-take a folder. Pickled weights are never read.
+A checkpoint is a folder with `config.json`, `model.safetensors` (or shards with an index) and the tokenizer's files.
+The functions called `load_...` are the doors: they take a Hub id or a folder, and ask the Hub once. Those called
+`read_...` take a folder. Pickled weights are never read.
 """
 
 import os

@@ -182,9 +182,9 @@ class Encoder(nn.Module):
 def additive_mask(attention_mask, dtype):
     """[B, T] of 1 and 0 -> [B, 1, 1, T] of 0 and -30000, to be added to the scores of every head and query.
 
-    exp(-30000) is exactly 0 in every precision. The usual choices overflow somewhere: float32's most negative number is
-    -inf in float16, float16's own leaves no room for a negative score, and a row of nothing but -inf (a text that is all
-    padding) makes the softmax NaN.
+    exp(-30000) is exactly 0 in every precision. The usual choices overflow somewhere: float32's most negative number
+    is -inf in float16, float16's own leaves no room for a negative score, and a row of nothing but -inf (a text that is
+    all padding) makes the softmax NaN.
     """
     if attention_mask is None:
         return None

@@ -8,6 +8,8 @@
 
 import torch
 
+BLOCK = 2**18  # numbers whose squares are added up at a time
+
 
 class AdamW(torch.optim.Optimizer):
     """Adam with decoupled weight decay; interface and numbers of torch.optim.AdamW.
@@ -129,8 +131,9 @@ def clip_gradients(parameters, max_norm):
     if not gradients:
         return torch.tensor(0.0)
     if gradients[0].device.type == "cpu":
-        # Faster than PyTorch's norm, and more exact: over many million numbers PyTorch's sum loses digits.
-        norm = torch.stack([g.flatten().dot(g.flatten()) for g in gradients]).sum().sqrt()
+        # In blocks: over many million numbers in fp32, one sum of squares loses digits.
+        blocks = [block for g in gradients for block in g.flatten().split(BLOCK)]
+        norm = torch.stack([block.dot(block) for block in blocks]).sum().sqrt()
     else:
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
     torch._foreach_div_(gradients, ((norm + 1e-6) / max_norm).clamp(min=1.0))

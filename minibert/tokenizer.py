@@ -143,7 +143,7 @@ def truncate(ids, room, truncation):
 
 
 def divide_room(first, second, room):
-    """How many of `room` tokens each of two texts gets, given their lengths: the longer one is cut until both are equal."""
+    """How many of `room` tokens each of two texts gets, from their lengths: the longer is cut until they are equal."""
     shorter = min(first, second, room // 2)
     longer = min(max(first, second), room - shorter)
     return (longer, shorter) if first > second else (shorter, longer)

@@ -1,7 +1,7 @@
 """The training loop: forward -> loss -> backward -> clip -> step -> schedule, validation, and exact resume.
 
 It knows nothing about BERT. `examples` has `lengths` [N], `labels` [N] and `inputs(indices)`, a tuple of tensors; the
-objective says what is learned. The same loop fine-tunes an encoder, fits a head on stored features and distills a model.
+objective says what is learned. The same loop fine-tunes an encoder, fits a head on stored features and distills.
 """
 
 import time

@@ -1,7 +1,7 @@
 """Dropout, and how a CPU takes its random decisions fast: 116 million for one update of DistilBERT on 16 x 256 tokens.
 
-On a GPU that is one kernel of PyTorch. On a CPU PyTorch draws one Bernoulli number at a time; here one draw decides four
-numbers, and the work is done in blocks that stay in the processor's cache.
+On a GPU that is one kernel of PyTorch. On a CPU PyTorch draws one Bernoulli number at a time; here one draw decides
+four numbers, and the work is done in blocks that stay in the processor's cache.
 """
 
 import numpy as np
@@ -28,7 +28,7 @@ class Dropout(nn.Dropout):
 
 
 class CPUDropout(torch.autograd.Function):
-    """The same. Backwards the gradient is dropped where the number was; all that is kept is one byte for each number."""
+    """The same. Backwards the gradient is dropped where the number was; one byte is kept for each number."""
 
     @staticmethod
     def forward(ctx, x, p):

@@ -1,4 +1,4 @@
-"""Micro-batches and the word embedding, whose gradient is the largest of all: one row for each word of the vocabulary."""
+"""Micro-batches and the word embedding, whose gradient is the largest of all: a row for each word of the vocabulary."""
 
 import contextlib
 

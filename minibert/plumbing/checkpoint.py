@@ -1,4 +1,4 @@
-"""TODO"""
+"""A checkpoint on disk: its folder, from a path or from the Hub, and the tensors in its safetensors files."""
 
 import re
 from pathlib import Path

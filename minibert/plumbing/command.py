@@ -1,4 +1,4 @@
-"""TODO"""
+"""Command lines: help texts with their defaults, and every failure in one line with exit code 2."""
 
 import argparse
 import os

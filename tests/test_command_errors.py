@@ -107,6 +107,7 @@ def test_a_long_message_keeps_where_it_happened_and_what_to_do():
         (10**5000, "a number too large to show"),
         ([1, "a"], "[1, 'a']"),
     ],
+    ids=["text", "long text", "long number", "list"],
 )
 def test_a_value_is_shown_with_at_most_its_first_80_characters(value, text):
     assert shown(value) == text

@@ -114,8 +114,10 @@ def read_jsonl(path, text):
     for number, line in numbered(text):
         try:
             values = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"{path}, line {number}: not JSON ({getattr(error, 'msg', error)})") from None
+        except json.JSONDecodeError as error:
+            raise UserError(f"{path}, line {number}: not JSON ({error.msg})") from None
+        except (ValueError, RecursionError) as error:  # a number of thousands of digits; lists that nest too deep
+            raise UserError(f"{path}, line {number}: not JSON that can be read ({error})") from None
         if not isinstance(values, dict):
             raise UserError(f"{path}, line {number}: not an object {{...}}")
         yield number, {key: text_of_json(value) for key, value in values.items()}

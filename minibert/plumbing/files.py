@@ -118,13 +118,22 @@ def read_text(path):
 
 def read_json(path):
     """The object in a JSON file, as a dict. UserError says where it stops being JSON."""
-    try:
-        value = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from None
+    value = parse_json(read_text(path), path)
     if not isinstance(value, dict):
         raise UserError(f"{path}: holds a {type(value).__name__}, not an object {{...}}")
     return value
+
+
+def parse_json(text, where):
+    """The value that a JSON text stands for. `where` is how UserError calls the text."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{where}, line {error.lineno}: not JSON ({error.msg})") from None
+    except RecursionError:
+        raise UserError(f"{where}: lists or objects nest too deep to be read") from None
+    except ValueError:  # Python reads no whole number of more than 4,300 digits
+        raise UserError(f"{where}: holds a number of too many digits") from None
 
 
 def cache_folder():

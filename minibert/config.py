@@ -119,7 +119,8 @@ class EncoderConfig:
                 name = family[ours] or ours
                 raise UserError(f"{source}: {name} is {shown(found[ours])}; expected a number from {low} to {high}")
         if found["pad_token_id"] >= found["vocab_size"]:
-            raise UserError(f"{source}: pad_token_id is {shown(found["pad_token_id"])}, but vocab_size {found['vocab_size']}")
+            pad = shown(found["pad_token_id"])
+            raise UserError(f"{source}: pad_token_id is {pad}, but vocab_size {found['vocab_size']}")
         for name, only in REQUIRED_VALUES.items():
             if values.get(name, only) != only:
                 raise UserError(f"{source}: {name} is {shown(values[name])}; only {only!r} is supported")

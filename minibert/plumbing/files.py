@@ -24,8 +24,8 @@ def one_line(message):
     Control characters, which may move the cursor or turn the writing round, are shown as escapes; what is too long to
     be read is cut: a word in its end, the line in its middle, because its beginning says where and its end what to do.
     """
-    words = (word if len(word) <= LONGEST_WORD else f"{word[:80]}…" for word in message.split())
-    line = "".join(letter if letter.isprintable() else escape(letter) for letter in " ".join(words))
+    line = "".join(letter if letter.isprintable() else escape(letter) for letter in " ".join(message.split()))
+    line = " ".join(word if len(word) <= LONGEST_WORD else f"{word[:80]}…" for word in line.split(" "))
     half = LONGEST_LINE // 2
     return line if len(line) <= LONGEST_LINE else f"{line[:half]} … {line[-half:]}"
 

@@ -36,7 +36,7 @@ class Tokenizer:
         ids = {token: backend.token_to_id(token) for token in (cls, sep, pad)}
         absent = [token for token, number in ids.items() if number is None]
         if absent:
-            raise UserError(f"{source}: has no {', '.join(map(shown, absent))}: not a BERT tokenizer?")
+            raise UserError(f"{source}: has no {', '.join(token[:80] for token in absent)}: not a BERT tokenizer?")
         # `encode` places these itself; whoever else opens a saved tokenizer.json finds them done there.
         backend.post_processor = BertProcessing((sep, ids[sep]), (cls, ids[cls]))
         self.backend, self.source = backend, source

@@ -17,8 +17,8 @@ from .head import HEADS, NATIVE, POOLINGS, Classifier, resolve_head
 from .model import Encoder, Pooler, initialize
 from .names import classifier_names, encoder_names, fill, translate
 from .plumbing.checkpoint import find_checkpoint, read_tensors, write_safetensors
-from .plumbing.files import UserError, read_json, read_text, write_json
-from .tokenizer import Tokenizer, from_vocabulary, special_text
+from .plumbing.files import UserError, read_json, read_text, shown, write_json
+from .tokenizer import TRUNCATIONS, Tokenizer, check_tokenizer_config, from_vocabulary, library_errors, special_text
 
 ARCHITECTURES = {"bert": "Bert", "distilbert": "DistilBert"}  # what transformers calls them
 UNKNOWN_LENGTH = 512  # tokens, where a tokenizer_config.json does not say how many the model takes
@@ -122,13 +122,10 @@ def read_classifier(folder, fast=True):
     folder = Path(folder)
     values, config = read_json(folder / "config.json"), read_config(folder)
     if not holds_classifier(values):
-        architecture = (values.get("architectures") or ["not stated"])[0]
-        raise UserError(f"{folder}: holds no classifier (architecture {architecture})")
-    extra = values.get("minibert", {})
+        raise UserError(f"{folder}: holds no classifier (architectures: {shown(values.get('architectures'))})")
+    extra = read_extra(values, folder)
     native_pooling, native_head = NATIVE[config.model_type]
     pooling, head = extra.get("pooling", native_pooling), extra.get("head", native_head)
-    if pooling not in POOLINGS or head not in HEADS:
-        raise UserError(f"{folder}/config.json: minibert section has pooling {pooling!r} and head {head!r}")
     with torch.device("meta"):  # shapes only: the numbers come from the checkpoint
         encoder = build_encoder(config, pooling == "pooler", fast)
         classifier = Classifier(encoder, read_label_names(values, folder), pooling, head)
@@ -142,17 +139,46 @@ def read_classifier(folder, fast=True):
 
 def read_label_names(values, folder):
     """The labels in a config.json's `id2label`, in order."""
-    id2label = values.get("id2label") or {}
-    try:
-        return [id2label[str(i)] for i in range(len(id2label))] or ["LABEL_0", "LABEL_1"]
-    except KeyError as error:
-        raise UserError(f"{folder}/config.json: id2label has no entry {error}") from None
+    id2label = values.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}
+    if not isinstance(id2label, dict):
+        raise UserError(f"{folder}/config.json: id2label is {shown(id2label)}; expected an object of labels")
+    numbers = [str(i) for i in range(len(id2label))]
+    absent = next((number for number in numbers if number not in id2label), None)
+    if absent is not None:
+        raise UserError(f"{folder}/config.json: id2label has no entry '{absent}'")
+    wrong = next((id2label[number] for number in numbers if not isinstance(id2label[number], str)), None)
+    if wrong is not None or None in id2label.values():
+        raise UserError(f"{folder}/config.json: id2label has {shown(wrong)} for a label; expected text")
+    return [id2label[number] for number in numbers]
+
+
+#   entry of a config.json's `minibert` section, what is right, how that is said
+EXTRA = (
+    ("pooling", lambda value: value in POOLINGS, f"one of {', '.join(POOLINGS)}"),
+    ("head", lambda value: value in HEADS, f"one of {', '.join(HEADS)}"),
+    ("max_length", lambda value: type(value) is int and 5 <= value <= 10**7, "a whole number of tokens, 5 or more"),
+    ("truncation", lambda value: value in TRUNCATIONS, f"one of {', '.join(TRUNCATIONS)}"),
+    ("pairs", lambda value: isinstance(value, bool), "true or false"),
+)
+
+
+def read_extra(values, folder):
+    """The `minibert` section of a config.json, after a look at what is in it; {} where there is none."""
+    extra = values.get("minibert", {})
+    if not isinstance(extra, dict):
+        raise UserError(f"{folder}/config.json: minibert is {shown(extra)}; expected an object {{...}}")
+    for name, is_right, expected in EXTRA:
+        if name in extra and not is_right(extra[name]):
+            problem = f"minibert section has {name} {shown(extra[name])}; expected {expected}"
+            raise UserError(f"{folder}/config.json: {problem}")
+    return extra
 
 
 def holds_classifier(values):
     """Whether the `values` of a config.json belong to a classifier: ours, or a native one of transformers."""
-    architecture = (values.get("architectures") or [""])[0]
-    return bool(values.get("minibert")) or architecture.endswith("ForSequenceClassification")
+    architectures = values.get("architectures")
+    first = architectures[0] if isinstance(architectures, list) and architectures else ""
+    return bool(values.get("minibert")) or (isinstance(first, str) and first.endswith("ForSequenceClassification"))
 
 
 # ---- tokenizers
@@ -169,19 +195,20 @@ def read_tokenizer(folder):
     folder = Path(folder)
     config_path = folder / "tokenizer_config.json"
     config = read_json(config_path) if config_path.is_file() else {}
-    if (folder / "tokenizer.json").is_file():
-        text = read_text(folder / "tokenizer.json")
-        try:
+    check_tokenizer_config(config, config_path)
+    source = folder / "tokenizer.json"
+    if source.is_file():
+        text = read_text(source)
+        with library_errors(f"{source}: not a tokenizer"):
             backend = tokenizers.Tokenizer.from_str(text)
-        except Exception as error:  # the library raises bare Exception
-            raise UserError(f"{folder / 'tokenizer.json'}: not a tokenizer ({error})") from None
     elif (folder / "vocab.txt").is_file():
-        lines = [line.rstrip("\r") for line in read_text(folder / "vocab.txt").rstrip("\n").split("\n")]
-        backend = from_vocabulary(lines, config)
+        source = folder / "vocab.txt"
+        lines = [line.rstrip("\r") for line in read_text(source).rstrip("\n").split("\n")]
+        backend = from_vocabulary(lines, config, source)
     else:
         raise UserError(f"{folder}: no tokenizer.json and no vocab.txt")
     max_length = config.get("model_max_length", UNKNOWN_LENGTH)
     if not isinstance(max_length, int) or max_length > 100_000:  # transformers writes 1e30 for "not known"
         max_length = UNKNOWN_LENGTH
     special = {name: special_text(config.get(f"{name}_token")) for name in ("cls", "sep", "pad")}
-    return Tokenizer(backend, max_length, **{name: token for name, token in special.items() if token})
+    return Tokenizer(backend, max_length, **{name: token for name, token in special.items() if token}, source=source)

@@ -30,6 +30,7 @@ NAMES = (
     ("pooler.dense",                    "pooler.dense",                               None),
 )  # fmt: skip
 # Tensors that checkpoints carry and an encoder has no place for, by the beginning of their name.
+DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)  # of weights; int8 needs scales that we do not read
 IGNORED = {
     "cls.predictions.": "masked-language-model head, used in pretraining only",
     "cls.seq_relationship.": "next-sentence head, used in pretraining only",
@@ -78,7 +79,7 @@ def translate(parameter, names):
     return f"{names[pattern].replace('#', number[1])}.{kind}"
 
 
-def normalize_names(tensors):
+def normalize_names(tensors, source="checkpoint"):
     """Drop the `bert.` / `distilbert.` prefix and rename the TensorFlow era's LayerNorm `gamma` and `beta`.
 
     Returns (tensors by normal name, normal name -> the name in the file).
@@ -89,7 +90,7 @@ def normalize_names(tensors):
         normal = re.sub(r"\.gamma$", ".weight", normal)
         normal = re.sub(r"\.beta$", ".bias", normal)
         if normal in result:
-            raise UserError(f"{original[normal]} and {name} are two tensors for one place")
+            raise UserError(f"{source}: {original[normal]} and {name} are two tensors for one place")
         result[normal], original[normal] = tensor, name
     return result, original
 
@@ -117,7 +118,7 @@ def fill(module, tensors, names, source, ignored=IGNORED, dtype=torch.float32):
     names: our name -> the checkpoint's name, both without `.weight` / `.bias`, `#` standing for a layer's number.
     UserError names every tensor that is unknown, missing, of another shape or not finite.
     """
-    tensors, original = normalize_names(tensors)
+    tensors, original = normalize_names(tensors, source)
     account, problems, state = Account(), [], {}
     for ours, parameter in module.state_dict().items():
         theirs = translate(ours, names)
@@ -127,11 +128,16 @@ def fill(module, tensors, names, source, ignored=IGNORED, dtype=torch.float32):
         tensor = tensors.pop(theirs)
         if tensor.shape != parameter.shape:
             problems.append(f"{original[theirs]} has shape {list(tensor.shape)}, not {list(parameter.shape)}")
-        elif not tensor.isfinite().all():
-            problems.append(f"{original[theirs]} holds NaN or infinity")
-        else:
-            state[ours] = tensor.to(dtype, copy=True)
+            continue
+        if tensor.dtype not in DTYPES:
+            problems.append(f"{original[theirs]} has type {str(tensor.dtype).removeprefix('torch.')}, not a float of 16 to 64 bits")
+            continue
+        tensor = tensor.to(dtype, copy=True)
+        if tensor.isfinite().all():
+            state[ours] = tensor
             account.loaded.append(original[theirs])
+        else:
+            problems.append(f"{original[theirs]} holds NaN or infinity")
     for name in tensors:
         reason = next((why for start, why in ignored.items() if name.startswith(start)), None)
         if reason is None:

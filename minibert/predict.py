@@ -17,6 +17,7 @@ from .plumbing.checkpoint import find_checkpoint
 from .plumbing.command import Parser, run_command
 from .plumbing.device import resolve_device, resolve_precision
 from .plumbing.files import UserError, read_text
+from .tokenizer import check_vocabulary
 
 
 class TextClassifier:
@@ -56,7 +57,14 @@ def load_classifier(model, fast=True, device="cpu", precision="fp32"):
             break
     folder = find_checkpoint(model)
     classifier, extra = read_classifier(folder, fast)
-    return TextClassifier(classifier, read_tokenizer(folder), extra, device, precision)
+    tokenizer, config = read_tokenizer(folder), classifier.encoder.config
+    check_vocabulary(tokenizer, config, folder)
+    if extra.get("max_length", 0) > config.max_position_embeddings:
+        raise UserError(
+            f"{folder}/config.json: minibert section has max_length {extra['max_length']}, "
+            f"but the model has {config.max_position_embeddings} positions"
+        )
+    return TextClassifier(classifier, tokenizer, extra, device, precision)
 
 
 def main(argv=None):

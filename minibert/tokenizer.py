@@ -6,7 +6,9 @@ long for the model keeps its head, its tail, or both ends (Sun et al. 2019, arXi
 reviews say what they think at the end, too).
 """
 
+import contextlib
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers
 from tokenizers.processors import BertProcessing
 
 from .batch import Sequence, collate
-from .plumbing.files import UserError, write_json, write_text
+from .plumbing.files import UserError, shown, write_json, write_text
 
 TRUNCATIONS = ("head", "tail", "head+tail")
 HEAD_TOKENS = 128  # of head+tail: the first 128 tokens, then as many of the last as fit
@@ -25,19 +27,19 @@ CHUNK = 1000  # texts tokenized at a time, so that progress shows and memory sta
 class Tokenizer:
     """Texts or pairs to `Sequence`s (`encode`) or straight to a padded `Batch` (calling it).
 
-    max_length: the longest sequence the model takes, special tokens included.
+    max_length: the longest sequence the model takes, special tokens included. source: the file, for messages.
     """
 
-    def __init__(self, backend, max_length=512, cls="[CLS]", sep="[SEP]", pad="[PAD]"):
+    def __init__(self, backend, max_length=512, cls="[CLS]", sep="[SEP]", pad="[PAD]", source="the tokenizer"):
         backend.no_truncation()
         backend.no_padding()
         ids = {token: backend.token_to_id(token) for token in (cls, sep, pad)}
         absent = [token for token, number in ids.items() if number is None]
         if absent:
-            raise UserError(f"the tokenizer has no {', '.join(absent)}: not a BERT tokenizer?")
+            raise UserError(f"{source}: has no {', '.join(token[:80] for token in absent)}: not a BERT tokenizer?")
         # `encode` places these itself; whoever else opens a saved tokenizer.json finds them done there.
         backend.post_processor = BertProcessing((sep, ids[sep]), (cls, ids[cls]))
-        self.backend = backend
+        self.backend, self.source = backend, source
         self.max_length = max_length
         self.cls_id, self.sep_id, self.pad_id = ids[cls], ids[sep], ids[pad]
 
@@ -79,7 +81,8 @@ class Tokenizer:
 
     def pieces(self, texts):
         """Word-piece ids of each text, no special tokens, nothing cut. The library works on all cores."""
-        return [encoding.ids for encoding in self.backend.encode_batch_fast(texts, add_special_tokens=False)]
+        with library_errors(f"{self.source}: cannot read a text"):
+            return [encoding.ids for encoding in self.backend.encode_batch_fast(texts, add_special_tokens=False)]
 
     def save(self, folder):
         """Write `tokenizer.json` and `tokenizer_config.json`, which transformers' AutoTokenizer reads."""
@@ -103,7 +106,7 @@ class Tokenizer:
 
 def check_vocabulary(tokenizer, config, source):
     """Refuse a tokenizer that knows tokens for which the model has no embedding."""
-    known = tokenizer.backend.get_vocab_size()
+    known = 1 + max(tokenizer.backend.get_vocab(with_added_tokens=True).values(), default=-1)
     if known > config.vocab_size:
         raise UserError(
             f"{source}: the tokenizer knows {known} tokens, the model only {config.vocab_size}; "
@@ -111,12 +114,43 @@ def check_vocabulary(tokenizer, config, source):
         )
 
 
-def from_vocabulary(vocabulary, config):
+#   entry of a tokenizer_config.json that is used here, the types that it may have, how they are said
+CONFIG_TYPES = (
+    ("model_max_length", (int, float), "a number of tokens"),
+    ("do_lower_case", bool, "true or false"),
+    ("tokenize_chinese_chars", bool, "true or false"),
+    ("strip_accents", (bool, type(None)), "true, false or null"),
+)
+
+
+def check_tokenizer_config(config, path):
+    """UserError where a tokenizer_config.json has something of another type than is expected."""
+    for name, types, expected in CONFIG_TYPES:
+        if name in config and not isinstance(config[name], types):
+            raise UserError(f"{path}: {name} is {shown(config[name])}; expected {expected}")
+    for name in ("unk", "cls", "sep", "pad"):
+        token = special_text(config.get(f"{name}_token"))
+        if token is not None and (not isinstance(token, str) or re.search("[\ud800-\udfff]", token)):
+            raise UserError(f"{path}: {name}_token is {shown(token)}; expected text")
+
+
+@contextlib.contextmanager
+def library_errors(where):
+    """Turn whatever the `tokenizers` library raises into a UserError: a bare Exception, or a panic of its Rust code."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit, MemoryError):
+        raise
+    except BaseException as error:  # a panic is no Exception
+        raise UserError(f"{where} ({error})") from None
+
+
+def from_vocabulary(vocabulary, config, source="vocab.txt"):
     """BERT's WordPiece tokenizer from the lines of a vocab.txt; casing and accents as tokenizer_config.json says."""
     unknown = special_text(config.get("unk_token")) or "[UNK]"
     table = {token: number for number, token in enumerate(vocabulary)}
     if unknown not in table:
-        raise UserError(f"vocab.txt has no {unknown}: not a BERT vocabulary?")
+        raise UserError(f"{source}: has no {shown(unknown)}: not a BERT vocabulary?")
     backend = tokenizers.Tokenizer(models.WordPiece(table, unk_token=unknown, max_input_chars_per_word=100))
     backend.normalizer = normalizers.BertNormalizer(
         handle_chinese_chars=config.get("tokenize_chinese_chars", True),

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from bad_input import table
 
+from minibert.plumbing.files import UserError, shown
+
 REPOSITORY = Path(__file__).parent.parent
 
 
@@ -72,3 +74,40 @@ def test_a_reader_who_has_enough_is_no_traceback(characters, ending, code, line)
     if characters > 1:  # then the pipe breaks before the ending
         code, line = 141, ""
     assert (process.wait(60), error) == (code, line)
+
+
+# What a message may hold
+
+
+@pytest.mark.parametrize(
+    "given, line",
+    [
+        ("one\ntwo\r\n  three", "one two three"),
+        ("a\x1b[2Jb \0 \x7f \u202e", r"a\x1b[2Jb \x00 \x7f \u202e"),
+        ("half of \ud83d", r"half of \ud83d"),
+        ("Amélie 是 😀", "Amélie 是 😀"),
+        ("mine.csv: " + "y" * 401 + " is empty", "mine.csv: " + "y" * 80 + "… is empty"),
+    ],
+)
+def test_a_message_is_one_line_that_a_terminal_can_show(given, line):
+    assert str(UserError(given)) == line
+
+
+def test_a_long_message_keeps_where_it_happened_and_what_to_do():
+    message = str(UserError(f"mine.csv, line 3: {'label ' * 1000}; name the right one with --label-column"))
+    assert len(message) <= 610 and " … " in message
+    assert message.startswith("mine.csv, line 3: ") and message.endswith("--label-column")
+
+
+@pytest.mark.parametrize(
+    "value, text",
+    [
+        ("a\n", r"'a\n'"),
+        ("x" * 100_000, "'" + "x" * 79 + "…"),
+        (10**5000, "a number too large to show"),
+        ([1, "a"], "[1, 'a']"),
+    ],
+    ids=["text", "long text", "long number", "list"],
+)
+def test_a_value_is_shown_with_at_most_its_first_80_characters(value, text):
+    assert shown(value) == text

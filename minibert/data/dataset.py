@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..plumbing.files import UserError
+from ..plumbing.files import UserError, shown
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,15 @@ def label_names(rows):
     return sorted(names, key=lambda name: (int(name), name)) if whole_numbers else sorted(names)
 
 
-def to_dataset(rows, names, part):
-    """A `Dataset`. A label that training never saw is an error, because no model could be right about it."""
+def to_dataset(rows, names, where):
+    """A `Dataset`. A label that training never saw is an error, because no model could be right about it.
+
+    where: what the rows are, for the message.
+    """
     index = {name: number for number, name in enumerate(names)}
     unseen = next((row for row in rows if row.label not in index), None)
     if unseen:
-        raise UserError(f"{part} set, {unseen.id}: label {unseen.label!r} does not occur in the training set")
+        raise UserError(f"{where}, {unseen.id}: label {shown(unseen.label)} does not occur in the training set")
     return Dataset(
         [row.text for row in rows],
         [index[row.label] for row in rows],

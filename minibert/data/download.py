@@ -124,7 +124,7 @@ def chunks_of(url, name):
                         raise Unreachable(f"sends more than {LARGEST_FILE:,} bytes")
                     yield chunk
                     bar.update(len(chunk))
-    except (OSError, http.client.HTTPException, ValueError) as error:
+    except (OSError, http.client.HTTPException, ValueError, OverflowError) as error:
         raise Unreachable(str(getattr(error, "reason", None) or error) or type(error).__name__) from error
     if size is not None and got != size:
         raise Unreachable(f"the transfer broke off at {got:,} of {size:,} bytes")

@@ -2,7 +2,7 @@
 
 from tqdm import tqdm
 
-from ..plumbing.files import UserError, read_text
+from ..plumbing.files import UserError, read_text, shown
 from .tables import FILE_TYPES, Row, read_table
 
 UNLABELLED = "unsup"  # aclImdb's folder of reviews without labels
@@ -35,7 +35,7 @@ def check_like_train(parts, part, path, columns):
     labels = {row.label for row in parts["train"]}
     unseen = next((row for row in parts[part] if row.label not in labels), None)
     if unseen:
-        raise UserError(f"{path}, {unseen.id}: label {unseen.label!r} does not occur in the training set")
+        raise UserError(f"{path}, {unseen.id}: label {shown(unseen.label)} does not occur in the training set")
     if (parts[part][0].pair is None) != (parts["train"][0].pair is None):
         raise UserError(f"{path}: {columns.pair} is here or in the training set, but not in both")
 

@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ..plumbing.files import UserError, read_text
+from ..plumbing.files import UserError, read_text, shown
 
 FILE_TYPES = (".csv", ".tsv", ".jsonl")
 LINES = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")  # as the csv module wants them: whole, with their ends
@@ -73,8 +73,8 @@ def problem_with(values, wanted):
         if value is None:
             if name == Columns.pair:
                 continue  # nobody asked for a second text
-            found = ", ".join(map(repr, list(values)[:10])) + (", ..." if len(values) > 10 else "")
-            return f"no column {name!r}, but {found}; name the right one with {flag}"
+            found = ", ".join(map(shown, list(values)[:6])) + (", ..." if len(values) > 6 else "")
+            return f"no column {shown(name)}, but {found}; name the right one with {flag}"
         if not isinstance(value, str) or SURROGATES.search(value):
             return f"{name} is not text"
         if not value.strip():
@@ -100,7 +100,7 @@ def read_delimited(path, text):
                 header = [name.strip() for name in fields]
                 name, times = Counter(header).most_common(1)[0]
                 if times > 1:
-                    raise UserError(f"{path}, line {number}: two columns are called {name!r}")
+                    raise UserError(f"{path}, line {number}: two columns are called {shown(name)}")
             elif len(fields) != len(header):
                 raise UserError(f"{path}, line {number}: {len(fields)} columns, but the first line names {len(header)}")
             else:
@@ -114,8 +114,10 @@ def read_jsonl(path, text):
     for number, line in numbered(text):
         try:
             values = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"{path}, line {number}: not JSON ({getattr(error, 'msg', error)})") from None
+        except json.JSONDecodeError as error:
+            raise UserError(f"{path}, line {number}: not JSON ({error.msg})") from None
+        except (ValueError, RecursionError) as error:  # a number of thousands of digits; lists that nest too deep
+            raise UserError(f"{path}, line {number}: not JSON that can be read ({error})") from None
         if not isinstance(values, dict):
             raise UserError(f"{path}, line {number}: not an object {{...}}")
         yield number, {key: text_of_json(value) for key, value in values.items()}

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from ..plumbing.files import UserError
+from ..plumbing.files import UserError, shown
 from .corpora import CORPORA, REVIEWS, REVIEWS_GROUP, check_published_size
 from .dataset import Task, label_names, to_dataset
 from .download import local_copies
@@ -33,7 +33,8 @@ def load_task(task, data=None, limit=None, test_limit=None, columns=None, sample
     if columns.group and parts["train"][0].group is None:
         raise UserError(f"--group-column {columns.group}: {task} has no columns")
     names = label_names(parts["train"])
-    parts = {part: to_dataset(rows, names, part) for part, rows in parts.items()}
+    where = data or task
+    parts = {part: to_dataset(rows, names, f"{where}, {part} set") for part, rows in parts.items()}
     if "test" not in parts:
         parts["train"], parts["test"] = hold_out(parts["train"], "test")
         splits += f"; test is {HELD_OUT:.0%} of it, stratified, fixed by a hash of each text"
@@ -44,7 +45,7 @@ def load_task(task, data=None, limit=None, test_limit=None, columns=None, sample
         splits += f"; validation is {HELD_OUT:.0%} of train, stratified, fixed by a hash of each text"
     if test_limit:
         parts["test"] = stratified_subset(parts["test"], test_limit, "limit")
-    check_enough(task, parts)
+    check_enough(where, parts)
     return Task(task if task in TASKS else Path(task).stem, splits=splits, **parts)
 
 
@@ -63,18 +64,18 @@ def read_parts(task, data, columns, sample):
                 parts = corpus.read(paths)
         return parts, corpus.splits
     if data:
-        raise UserError(f"--data goes with {', '.join(TASKS)}; {task!r} is none of them")
+        raise UserError(f"--data goes with {', '.join(TASKS)}; {shown(task)} is none of them")
     if Path(task).is_dir():
         return read_folder(Path(task), columns)
     if Path(task).suffix in FILE_TYPES:
         return {"train": read_table(Path(task), columns)}, Path(task).name
-    raise UserError(f"{task!r} is no task ({', '.join(TASKS)}), no {'/'.join(FILE_TYPES)} file and no folder")
+    raise UserError(f"{shown(task)} is no task ({', '.join(TASKS)}), no {'/'.join(FILE_TYPES)} file and no folder")
 
 
-def check_enough(task, parts):
+def check_enough(where, parts):
     """UserError unless every part holds a text and training knows two classes."""
     if sum(count > 0 for count in parts["train"].class_counts()) < 2:
-        raise UserError(f"{task}: all training texts have one label; a classifier needs at least two")
+        raise UserError(f"{where}: all training texts have one label; a classifier needs at least two")
     for name, part in parts.items():
         if not len(part):
-            raise UserError(f"{task}: the {name} set is empty; too few texts ({len(parts['train'])} to train on)")
+            raise UserError(f"{where}: the {name} set is empty; too few texts ({len(parts['train'])} to train on)")

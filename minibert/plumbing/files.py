@@ -7,12 +7,43 @@ import stat
 import tempfile
 from pathlib import Path
 
+LONGEST_WORD = 400  # letters; a path may be as long as that
+LONGEST_LINE = 600
+
 
 class UserError(ValueError):
     """A problem its reader can put right: one line that names the file, the line or field, and what to do."""
 
     def __init__(self, message):
-        super().__init__(" ".join(message.split()))
+        super().__init__(one_line(message))
+
+
+def one_line(message):
+    """A message of any origin as a line that a person can read and a terminal can show.
+
+    Control characters, which may move the cursor or turn the writing round, are shown as escapes; what is too long to
+    be read is cut: a word in its end, the line in its middle, because its beginning says where and its end what to do.
+    """
+    line = "".join(letter if letter.isprintable() else escape(letter) for letter in " ".join(message.split()))
+    line = " ".join(word if len(word) <= LONGEST_WORD else f"{word[:80]}…" for word in line.split(" "))
+    half = LONGEST_LINE // 2
+    return line if len(line) <= LONGEST_LINE else f"{line[:half]} … {line[-half:]}"
+
+
+def escape(letter):
+    """A character as Python source spells it, such as \\x1b."""
+    return letter.encode("unicode_escape").decode("ascii")
+
+
+def shown(value):
+    """A value out of a file as messages show it: as Python spells it, and not more than its first 80 characters."""
+    try:
+        text = repr(value[:100] if isinstance(value, (str, bytes)) else value)
+    except ValueError:  # Python does not print a number of more than 4,300 digits
+        return "a number too large to show"
+    except RecursionError:
+        return "lists that nest too deep to show"
+    return text if len(text) <= 80 else f"{text[:80]}…"
 
 
 @contextlib.contextmanager
@@ -87,13 +118,22 @@ def read_text(path):
 
 def read_json(path):
     """The object in a JSON file, as a dict. UserError says where it stops being JSON."""
-    try:
-        value = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from None
+    value = parse_json(read_text(path), path)
     if not isinstance(value, dict):
         raise UserError(f"{path}: holds a {type(value).__name__}, not an object {{...}}")
     return value
+
+
+def parse_json(text, where):
+    """The value that a JSON text stands for. `where` is how UserError calls the text."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{where}, line {error.lineno}: not JSON ({error.msg})") from None
+    except RecursionError:
+        raise UserError(f"{where}: lists or objects nest too deep to be read") from None
+    except ValueError:  # Python reads no whole number of more than 4,300 digits
+        raise UserError(f"{where}: holds a number of too many digits") from None
 
 
 def cache_folder():

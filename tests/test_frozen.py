@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from test_train import CPU, tiny_classifier, token_examples
 
+from minibert import frozen
 from minibert.frozen import encode, fit_heads
 from minibert.head import pool
 
@@ -49,8 +51,8 @@ def test_each_text_is_encoded_once_and_not_again_in_a_second_run(monkeypatch):
     assert torch.equal(first["mean"], second["mean"])
 
 
-@pytest.mark.parametrize("change", ["weights", "texts", "precision", "poolings"])
-def test_features_are_computed_anew_when_what_decides_them_changes(change):
+@pytest.mark.parametrize("change", ["weights", "texts", "precision", "poolings", "code"])
+def test_features_are_computed_anew_when_what_decides_them_changes(change, monkeypatch):
     encoder, examples, poolings, precision = tiny_classifier().encoder.eval(), token_examples(11), ["cls"], "fp32"
     encode(encoder, examples, poolings, CPU, precision, quiet=True)
     if change == "weights":
@@ -60,9 +62,45 @@ def test_features_are_computed_anew_when_what_decides_them_changes(change):
         examples.sequences[4].ids[1] += 1
     elif change == "precision":
         precision = "bf16"
+    elif change == "code":
+        monkeypatch.setattr(frozen, "CODE", ("model.py", "head.py"))
     else:
         poolings = ["cls", "mean"]
     assert encode(encoder, examples, poolings, CPU, precision, quiet=True)[1] == 11
+
+
+def flip_a_byte(path):
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 0x40
+    path.write_bytes(content)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def other_shape(path):
+    vectors = {"cls": torch.zeros(11, 3)}
+    save_file(vectors, path, metadata={"checksum": frozen.checksum(vectors)})
+
+
+@pytest.mark.parametrize("damage", [flip_a_byte, cut, other_shape])
+def test_damaged_features_are_made_again(damage, cache):
+    encoder, examples = tiny_classifier().encoder.eval(), token_examples(11)
+    first, _ = encode(encoder, examples, ["cls"], CPU, quiet=True)
+    first = first["cls"].clone()
+    (path,) = (cache / "features").iterdir()
+    damage(path)
+    again, encoded = encode(encoder, examples, ["cls"], CPU, quiet=True)
+    assert encoded == 11 and torch.equal(again["cls"], first)
+    assert encode(encoder, examples, ["cls"], CPU, quiet=True)[1] == 0  # and are whole in the cache
+
+
+def test_a_cache_that_cannot_be_written_is_said_and_does_not_stop_the_run(cache, capsys):
+    (cache / "features").write_text("a file where a folder should be")
+    features, encoded = encode(tiny_classifier().encoder.eval(), token_examples(11), ["cls"], CPU, quiet=True)
+    assert encoded == 11 and features["cls"].shape == (11, 16)
+    assert "features are not kept" in capsys.readouterr().out
 
 
 def test_the_best_head_on_validation_is_kept_and_works_on_raw_features():

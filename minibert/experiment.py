@@ -294,6 +294,7 @@ def finetuned_row(job, seed):
         progress = train(
             classifier, job.examples["train"], job.examples["validation"], train_settings(job, seed), job.device,
             job.class_weights, state, True, lambda record: log({"seed": seed, **record}), options.quiet, "fine-tuning",
+            checkpoint_every=options.checkpoint_every,
         )  # fmt: skip
     started = time.monotonic()
     logits = predict(

@@ -16,7 +16,7 @@ from .recipes import DEFAULTS, TASK_DEFAULTS
 MAX_SEED = 2**32 - 1
 
 # What may differ between a run and its --resume: nothing that decides a number.
-FREE_ON_RESUME = ("output", "resume", "quiet", "dry_run")
+FREE_ON_RESUME = ("output", "resume", "quiet", "dry_run", "checkpoint_every")
 
 
 def main(argv=None):
@@ -124,6 +124,7 @@ def add_machine_options(group):
     add("--compile", action="store_true", help="torch.compile the model (on a CPU: no gain in bf16, needs g++)")
     add("--output", metavar="DIR", help="where the run is kept (default: runs/TASK)")
     add("--resume", action="store_true", help="go on with the run in --output")
+    add("--checkpoint-every", type=number(float, 0), default=300.0, metavar="SECONDS", help="between saves")
     add("--dry-run", action="store_true", help="read and check everything, say what would run, write nothing")
     add("--quiet", action="store_true", help="print the final table only")
 

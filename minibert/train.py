@@ -4,6 +4,7 @@ It knows nothing about BERT. `examples` has `lengths` [N], `labels` [N] and `inp
 objective says what is learned. The same loop fine-tunes an encoder, fits a head on stored features and distills.
 """
 
+import contextlib
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from .optim import AdamW, clip_gradients, complete, linear_warmup, parameter_gro
 from .plumbing.device import autocast, to_device
 from .plumbing.files import UserError
 from .plumbing.resume import Progress, load_state, save_state
+from .plumbing.signals import REQUESTS, Stopped, finish_first, leave_at_once
 
 LOG_EVERY = 10  # updates
 CHECKPOINT_EVERY = 300  # seconds
@@ -101,26 +103,28 @@ class Classification:
 
 
 def train(model, examples, validation, settings, device, class_weights=None, checkpoint=None, resume=False, log=None,
-          quiet=False, name="training", objective=None):  # fmt: skip
+          quiet=False, name="training", objective=None, checkpoint_every=None):  # fmt: skip
     """Train `model` in place and leave it with the weights of its best epoch on `validation`. Returns `Progress`.
 
-    class_weights: [C] factors for each class's loss, or None. checkpoint: a path to keep the run's state in.
-    resume: go on from that state; on CPU the result is bit for bit that of an uninterrupted run.
-    log: called with a dict every few updates and after each epoch. objective: `Classification`, or another one.
-    Raises UserError when the loss is not finite.
+    class_weights: [C] factors for each class's loss, or None. checkpoint: a path to keep the run's state in, every
+    `checkpoint_every` seconds (300), after each epoch, and when a signal asks for it. resume: go on from that state; on CPU
+    the result is bit for bit that of an uninterrupted run. log: called with a dict every few updates and after each
+    epoch. objective: `Classification`, or another one.
+    Raises UserError when the loss is not finite, and Stopped when a signal ends the training.
     """
     torch.manual_seed(settings.seed)  # dropout; the batches have a generator of their own
     model.to(device)
     objective = objective or Classification(examples, validation, settings, device, class_weights)
-    run = Run(model, examples, objective, settings, device, checkpoint, log, quiet)
+    run = Run(model, examples, objective, settings, device, checkpoint, log, quiet, checkpoint_every)
     if resume:
         run.load()
-    with run.show(name):
+    with run.show(name), finish_first() if checkpoint else contextlib.nullcontext():
         while run.progress.epoch < settings.epochs:
             model.train(objective.dropout)
             for batch in run.rest_of_epoch():
                 update(run, batch)
                 run.tell()
+                run.answer()
             validate(run)
             run.save()
     if run.best:
@@ -158,7 +162,11 @@ def update(run, batch):
 def validate(run):
     """End an epoch: keep the weights if they are the best on validation, stop if there was no gain for too long."""
     progress = run.progress
-    found = run.objective.validate(run.model)
+    try:
+        with leave_at_once():
+            found = run.objective.validate(run.model)
+    except Stopped as stop:
+        run.stop(stop.signal)
     if found.accuracy is not None and (found.accuracy, -found.loss) > (progress.best_accuracy, -progress.best_loss):
         progress.best_accuracy, progress.best_loss, progress.best_epoch = found.accuracy, found.loss, progress.epoch
         run.best = {key: tensor.detach().cpu().clone() for key, tensor in run.model.state_dict().items()}
@@ -177,9 +185,10 @@ def validate(run):
 class Run:
     """What a training run consists of, and where it stands."""
 
-    def __init__(self, model, examples, objective, settings, device, checkpoint, log, quiet):
+    def __init__(self, model, examples, objective, settings, device, checkpoint, log, quiet, checkpoint_every):
         self.model, self.examples, self.objective = model, examples, objective
         self.settings, self.device, self.checkpoint, self.log, self.quiet = settings, device, checkpoint, log, quiet
+        self.checkpoint_every = CHECKPOINT_EVERY if checkpoint_every is None else checkpoint_every
         groups = parameter_groups(model, settings.lr, settings.weight_decay, settings.head_lr)
         self.optimizer = AdamW(groups, fused=True)
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
@@ -207,7 +216,7 @@ class Run:
         return self.bar
 
     def tell(self):
-        """After an update: now and then look at the losses, write the log, save, and say how long it will take."""
+        """After an update: now and then look at the losses, write the log, and say how long it will take."""
         progress = self.progress
         if progress.update % LOG_EVERY == 0 or progress.batch == self.batches:
             means = check_losses(self.recent, progress)
@@ -217,10 +226,22 @@ class Run:
                 rate = self.optimizer.param_groups[0]["lr"]
                 self.log({"epoch": progress.epoch + 1, "update": progress.update, **means,
                           "learning_rate": rate, "gradient_norm": self.norm.item()})  # fmt: skip
-            if time.monotonic() - self.saved > CHECKPOINT_EVERY:
-                self.save()
         if progress.update == ESTIMATE_AFTER and not self.quiet:
             announce_length((time.monotonic() - self.started) / ESTIMATE_AFTER * self.total_updates, self.device)
+
+    def answer(self):
+        """After an update: save if a signal or the clock asks for it, and stop if a signal does."""
+        if REQUESTS.stop:
+            self.stop(REQUESTS.stop)
+        if REQUESTS.save or time.monotonic() - self.saved > self.checkpoint_every:
+            REQUESTS.save = False
+            self.save()
+
+    def stop(self, number):
+        """Save, and raise Stopped. The weights are those after the last update."""
+        self.save()
+        where = f"the state after update {self.progress.update:,} is saved" if self.checkpoint else ""
+        raise Stopped(number, f"{where}; the same command with --resume goes on" if where else "")
 
     def save(self):
         """Keep the run's state in its checkpoint, if it has one."""

@@ -48,6 +48,9 @@ def number(kind, low, high=float("inf"), low_open=False):
 def run_command(main):
     """Run a command's `main`, and turn a UserError into one line on standard error and exit code 2."""
     keep_freed_memory()
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a file name, or a terminal, may not be UTF-8
     try:
         code = main()
     except UserError as error:

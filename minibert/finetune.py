@@ -56,7 +56,7 @@ def check_output(folder, settings, options):
     for key, value in settings.items():
         if key != "arguments" and before.get(key) != json.loads(json.dumps(value)):
             flag = "--" + key.replace("_", "-")
-            raise UserError(f"{path}: the run was started with {flag} {shown(before.get(key))}; --resume needs the same")
+            raise UserError(f"{path}: the run began with {flag} {shown(before.get(key))}; --resume needs the same")
 
 
 # ---- the command line

@@ -33,7 +33,8 @@ OPTIONS = {
     "--precision": ("fp32", "bf16", "auto"), "--device": ("cpu", "auto", "cuda"), "--quiet": (),
 }  # fmt: skip
 NASTY_WORDS = (
-    "\udcff", "caf\udce9", "a\0b", "a" * 5000, "-", "--", "--x", "@f", "nan", "1e-400", "0,1,", "😀", "/dev/null/x", "~",
+    "\udcff", "caf\udce9", "a\0b", "a" * 5000, "-", "--", "--x", "@f", "nan", "1e-400", "0,1,", "😀", "~",
+    "/dev/null/x",
 )  # fmt: skip
 STRANGE_PATHS = ("", ".", "/", "\0", "a" * 300, "a/" * 2500, "\udcff.csv", "/dev/null", "mine.csv/x", "\x1b[2J.csv")
 

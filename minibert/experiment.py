@@ -23,7 +23,7 @@ from .load import put_head, read_encoder, read_tokenizer, save_classifier
 from .metrics import softmax
 from .plumbing.checkpoint import find_checkpoint
 from .plumbing.device import resolve_device, resolve_precision
-from .plumbing.files import UserError, read_json, write_json
+from .plumbing.files import UserError, read_checked_json, write_checked_json
 from .plumbing.resume import Log, read_update
 from .tokenizer import check_vocabulary
 from .train import TrainSettings, train
@@ -185,12 +185,12 @@ def keep(job, key, data, compute):
     """`compute()`, a dict of JSON values, or what it returned before. data: the hash of the texts that it is about."""
     path = job.folder / "work" / f"{key}.json"
     if path.is_file():
-        result = read_json(path)
+        result = read_checked_json(path)
         if result.get("data", data) != data:
             raise UserError(f"{path}: {job.task.name}'s texts have changed since; start another run with --output")
         return result
     result = compute() | {"data": data}
-    write_json(path, result)
+    write_checked_json(path, result)
     return result
 
 
@@ -340,7 +340,7 @@ def train_settings(job, seed):
 def save_if_best(job, name, seed, validation_accuracy, classifier):
     """Save the classifier unless an earlier seed did as well on validation."""
     for earlier in job.options.seeds[: job.options.seeds.index(seed)]:
-        kept = read_json(job.folder / "work" / f"{name}-{earlier}.json")
+        kept = read_checked_json(job.folder / "work" / f"{name}-{earlier}.json")
         if kept["validation_accuracy"] >= validation_accuracy:
             return
     extra = {"max_length": job.options.max_length, "truncation": job.options.truncation, "seed": seed}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .data import FILE_TYPES, TASKS
 from .plumbing.command import Parser, number, run_command
-from .plumbing.files import UserError, read_json, write_json
+from .plumbing.files import UserError, read_json, shown, write_json
 from .recipes import DEFAULTS, TASK_DEFAULTS
 
 MAX_SEED = 2**32 - 1
@@ -50,10 +50,13 @@ def check_output(folder, settings, options):
     if not options.resume:
         raise UserError(f"{folder} holds a run already: --resume goes on with it, --output DIR starts another")
     before = read_json(path)
+    words = before.get("arguments")
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise UserError(f"{path}: arguments is {shown(words)}; expected the words of a command line")
     for key, value in settings.items():
         if key != "arguments" and before.get(key) != json.loads(json.dumps(value)):
             flag = "--" + key.replace("_", "-")
-            raise UserError(f"{path}: the run was started with {flag} {before.get(key)}; --resume needs the same")
+            raise UserError(f"{path}: the run began with {flag} {shown(before.get(key))}; --resume needs the same")
 
 
 # ---- the command line

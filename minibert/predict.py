@@ -86,7 +86,7 @@ def main(argv=None):
     if options.file:
         texts = read_text(options.file).split("\n")
     else:
-        texts = options.texts or [line for line in sys.stdin]
+        texts = options.texts or read_standard_input().split("\n")
     texts = [text.rstrip("\r\n") for text in texts if text.strip()]
     if not texts:
         raise UserError(f"{options.file or 'standard input'}: no text to classify")
@@ -98,6 +98,19 @@ def main(argv=None):
         firsts, pairs = zip(*(text.split("\t") for text in texts), strict=True)
     write(texts, classifier.probabilities(firsts, pairs), classifier.label_names, options.format)
     return 0
+
+
+def read_standard_input():
+    """All of standard input. UserError when it is closed or not UTF-8."""
+    if sys.stdin is None:
+        raise UserError("standard input is closed; give texts as arguments, or --file")
+    if not hasattr(sys.stdin, "buffer"):  # a program has put its own text there
+        return sys.stdin.read()
+    try:
+        return sys.stdin.buffer.read().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise UserError(f"standard input, line {line}: not UTF-8 (byte 0x{error.object[error.start]:02x})") from None
 
 
 def write(texts, probabilities, label_names, form):

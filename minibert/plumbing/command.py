@@ -58,6 +58,9 @@ def run_command(main):
     traceback in a file that the line names.
     """
     keep_freed_memory()
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a file name, or a terminal, may not be UTF-8
     try:
         with listening():
             code = main()

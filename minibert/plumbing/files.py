@@ -1,6 +1,7 @@
 """TODO"""
 
 import contextlib
+import hashlib
 import json
 import os
 import stat
@@ -72,9 +73,9 @@ def atomic_path(path):
 
 
 def write_text(path, text):
-    """Write a whole UTF-8 text file, or nothing."""
+    """Write a whole UTF-8 text file, or nothing. What UTF-8 cannot hold, such as half a surrogate pair, is escaped."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path, value):
@@ -122,6 +123,25 @@ def read_json(path):
     if not isinstance(value, dict):
         raise UserError(f"{path}: holds a {type(value).__name__}, not an object {{...}}")
     return value
+
+
+def write_checked_json(path, value):
+    """`write_json` of a dict with a checksum over all of it, which `read_checked_json` compares."""
+    value = json.loads(json.dumps(value))  # as it will be read: keys are text
+    write_json(path, value | {"checksum": checksum(value)})
+
+
+def read_checked_json(path):
+    """What `write_checked_json` wrote. UserError when the file was changed or damaged since."""
+    value = read_json(path)
+    if value.pop("checksum", None) != checksum(value):
+        raise UserError(f"{path}: was changed or damaged after it was written; delete it, and it is computed again")
+    return value
+
+
+def checksum(value):
+    """A hash of a JSON value, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def parse_json(text, where):

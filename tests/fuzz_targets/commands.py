@@ -23,15 +23,19 @@ for scheme in ("http", "https", "ftp"):
 
 #   option of `finetune`, values that are sound, or () for a flag
 OPTIONS = {
-    "--model": ("minibert-tiny", "owner/none", "none"), "--data": ("none", "."), "--sample": (), "--mode": ("both", "frozen"),
-    "--limit": (5, 15), "--test-limit": (2, 3), "--text-column": ("text", "label"), "--pair-column": ("text_pair", "text"),
-    "--label-column": ("label", "text"), "--group-column": ("label", "kind"), "--batch-size": (1, 8), "--micro-batch": (0, 3),
-    "--lr": (1e-4, 1), "--head-lr": (1e-3,), "--weight-decay": (0, 0.1), "--warmup": (0, 1), "--patience": (0, 1),
-    "--class-weights": ("none", "balanced"), "--seed": (1, 2**32 - 1), "--seeds": ("1,2", "0"), "--max-length": (5, 24, 25),
-    "--truncation": ("head", "tail", "head+tail"), "--pooling": ("cls", "mean", "pooler"), "--head": ("linear", "mlp", "native"),
-    "--precision": ("fp32", "bf16", "auto"), "--device": ("cpu", "auto", "cuda"), "--quiet": (), "--resume": (), "--dry-run": (),
+    "--model": ("minibert-tiny", "owner/none", "none"), "--data": ("none", "."), "--sample": (),
+    "--mode": ("both", "frozen"), "--limit": (5, 15), "--test-limit": (2, 3), "--text-column": ("text", "label"),
+    "--pair-column": ("text_pair", "text"), "--label-column": ("label", "text"), "--group-column": ("label", "kind"),
+    "--batch-size": (1, 8), "--micro-batch": (0, 3), "--lr": (1e-4, 1), "--head-lr": (1e-3,), "--warmup": (0, 1),
+    "--weight-decay": (0, 0.1), "--patience": (0, 1), "--class-weights": ("none", "balanced"), "--seeds": ("1,2", "0"),
+    "--seed": (1, 2**32 - 1), "--max-length": (5, 24, 25), "--truncation": ("head", "tail", "head+tail"),
+    "--pooling": ("cls", "mean", "pooler"), "--head": ("linear", "mlp", "native"), "--resume": (), "--dry-run": (),
+    "--precision": ("fp32", "bf16", "auto"), "--device": ("cpu", "auto", "cuda"), "--quiet": (),
 }  # fmt: skip
-NASTY_WORDS = ("\udcff", "caf\udce9", "a\0b", "a" * 5000, "-", "--", "--x", "@f", "nan", "1e-400", "0,1,", "😀", "/dev/null/x", "~")
+NASTY_WORDS = (
+    "\udcff", "caf\udce9", "a\0b", "a" * 5000, "-", "--", "--x", "@f", "nan", "1e-400", "0,1,", "😀", "~",
+    "/dev/null/x",
+)  # fmt: skip
 STRANGE_PATHS = ("", ".", "/", "\0", "a" * 300, "a/" * 2500, "\udcff.csv", "/dev/null", "mine.csv/x", "\x1b[2J.csv")
 
 
@@ -91,16 +95,19 @@ def other_options(random, folder):
             call(predict.main, words)
     elif random.random() < 0.6:
         options = {
-            "--data": ("none",), "--limit": (2, 10), "--layers": (1, 2, 3), "--intermediate-size": (1, 20, 21), "--vocab-size": (1, 8),
-            "--initialization": ("teacher", "random"), "--losses": ("hidden", "logits", "relation,hidden"), "--temperature": (1.0,),
-            "--batch-size": (1, 8), "--max-length": (5, 24), "--lr": (1e-3,), "--warmup": (0, 1), "--seed": (0,), "--resume": (),
-            "--full-precision": (), "--quiet": (), "--precision": ("fp32", "bf16"), "--device": ("cpu",),
+            "--data": ("none",), "--limit": (2, 10), "--layers": (1, 2, 3), "--intermediate-size": (1, 20, 21),
+            "--vocab-size": (1, 8), "--initialization": ("teacher", "random"), "--temperature": (1.0,), "--resume": (),
+            "--losses": ("hidden", "logits", "relation,hidden"), "--batch-size": (1, 8), "--max-length": (5, 24),
+            "--lr": (1e-3,), "--warmup": (0, 1), "--seed": (0,), "--full-precision": (), "--quiet": (),
+            "--precision": ("fp32", "bf16"), "--device": ("cpu",),
         }  # fmt: skip
         words = change_words(random, [classifier, str(data()), "--output", "student", "--limit", "8"], options)
         call(distill.main, [*words, "--epochs", "1"])
     else:
-        options = {"--rungs": ("gelu", "none"), "--weights": ("none",), "--dtype": ("float64",), "--json": (), "--strict": (),
-                   "--explain": ("gelu", "none"), "--template": ("mine.py",), "--time-limit": (1,)}  # fmt: skip
+        options = {
+            "--rungs": ("gelu", "none"), "--weights": ("none",), "--dtype": ("float64",), "--json": (), "--strict": (),
+            "--explain": ("gelu", "none"), "--template": ("mine.py",), "--time-limit": (1,),
+        }  # fmt: skip
         words = change_words(random, ["none.py", "--rungs", "gelu"], options)
         if "none.py" in words:  # without a file minibert itself would climb, each time
             call(parity.main, words)
@@ -146,7 +153,7 @@ def predict_inputs(random, folder):
 def runs(random, folder):
     """A finished or a stopped run of which some file was damaged, and --resume."""
     copy(run(random.choice(("finished", "stopped", "stopped"))), folder / "run")
-    kept = [path for path in sorted((folder / "run").rglob("*")) if path.is_file() and path.parent.name in ("run", "work")]
+    kept = [path for pattern in ("*", "work/*") for path in sorted((folder / "run").glob(pattern)) if path.is_file()]
     for path in random.sample(kept, random.choice((1, 1, 2))):
         damage(random, path)
     call(finetune.main, [*run_arguments("run"), "--resume"])
@@ -189,7 +196,8 @@ def change_state(random, path):
             tensors[name] = tensor[:0] if tensor.dim() else tensor
         elif action == 2:
             tensors[name] = tensor.to(random.choice((torch.float16, torch.int64, torch.uint8)))
-    save_file(tensors, path, metadata={key: value.encode("utf-8", "replace").decode() for key, value in metadata.items()})
+    metadata["state"] = metadata["state"].encode("utf-8", "replace").decode()
+    save_file(tensors, path, metadata=metadata)
 
 
 for kind in ("finished", "stopped"):
@@ -198,5 +206,6 @@ for family in FAMILIES:
     run_arguments("run", family)
 
 TARGETS = {
-    "finetune-options": finetune_options, "other-options": other_options, "predict-inputs": predict_inputs, "runs": runs,
+    "finetune-options": finetune_options, "other-options": other_options, "predict-inputs": predict_inputs,
+    "runs": runs,
 }  # fmt: skip

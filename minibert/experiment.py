@@ -24,7 +24,7 @@ from .metrics import softmax
 from .plumbing.checkpoint import find_checkpoint
 from .plumbing.device import resolve_device, resolve_precision
 from .plumbing.files import UserError, read_checked_json, write_checked_json
-from .plumbing.resume import Log, read_update
+from .plumbing.resume import Log, read_progress
 from .tokenizer import check_vocabulary
 from .train import TrainSettings, train
 
@@ -181,6 +181,15 @@ def fingerprint(task):
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
+def weights_hash(encoder):
+    """A hash of all the weights of a model."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(encoder.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy())
+    return digest.hexdigest()
+
+
 def keep(job, key, data, compute):
     """`compute()`, a dict of JSON values, or what it returned before. data: the hash of the texts that it is about."""
     path = job.folder / "work" / f"{key}.json"
@@ -285,10 +294,10 @@ def finetuned_row(job, seed):
     options = job.options
     classifier = new_training(job, seed)
     state = job.training_state(seed)
-    done = read_update(state)
-    log = Log(job.folder / "log.jsonl", keep=lambda line: line["seed"] != seed or line["update"] <= done)
-    if done:
-        job.say(f"  going on after update {done:,}")
+    done = read_progress(state)
+    log = Log(job.folder / "log.jsonl", keep=lambda record: record["seed"] != seed or done.knows(record))
+    if done.update:
+        job.say(f"  going on after update {done.update:,}")
     micro_batches = job.device.type == "cpu" and 0 < options.micro_batch < options.batch_size
     with touched_rows(classifier, micro_batches):
         progress = train(

@@ -8,9 +8,9 @@ import json
 import sys
 from pathlib import Path
 
-from .data import FILE_TYPES, TASKS
 from .plumbing.command import Parser, number, run_command
-from .plumbing.files import UserError, read_json, shown, write_json
+from .plumbing.files import UserError, read_json, remove_leftovers, shown, write_json
+from .plumbing.lock import only_run_in
 from .recipes import DEFAULTS, TASK_DEFAULTS
 
 MAX_SEED = 2**32 - 1
@@ -22,13 +22,15 @@ FREE_ON_RESUME = ("output", "resume", "quiet", "dry_run", "checkpoint_every")
 def main(argv=None):
     """Run the command; returns its exit code."""
     options = parse(argv)
-    from .experiment import new_training, prepare, run_rows  # late: --help need not wait for PyTorch
+    from .experiment import new_training, prepare, run_rows, weights_hash  # late: --help need not wait for PyTorch
+    from .plumbing.resume import machine
     from .report import write_report
 
     say = (lambda *lines: None) if options.quiet else (lambda *lines: print(*lines, sep="\n", flush=True))
-    folder = Path(options.output or Path("runs") / (options.task if options.task in TASKS else Path(options.task).stem))
+    folder = Path(options.output)
     settings = {key: value for key, value in vars(options).items() if key not in FREE_ON_RESUME}
-    check_output(folder, settings, options)
+    if not options.dry_run:
+        check_output(folder, settings, options.resume)
     job = prepare(options, folder, say)
     if options.dry_run:
         if options.mode in ("both", "finetune"):
@@ -36,18 +38,20 @@ def main(argv=None):
         updates = -(-len(job.examples["train"]) // options.batch_size) * options.epochs
         say(f"dry run: {updates:,} updates in {options.epochs} epochs would follow, for each seed; nothing was written")
         return 0
-    if not (folder / "settings.json").is_file():
-        write_json(folder / "settings.json", settings)
-    write_report(job, run_rows(job))
+    with only_run_in(folder):
+        check_output(folder, settings, options.resume)  # again: another run may have come and gone
+        remove_leftovers(folder)
+        keep_settings(folder, settings | {"weights": weights_hash(job.encoder), "machine": machine()}, say)
+        write_report(job, run_rows(job))
     return 0
 
 
-def check_output(folder, settings, options):
+def check_output(folder, settings, resume):
     """Refuse to write over another run, and to resume one with other settings."""
     path = folder / "settings.json"
-    if options.dry_run or not path.is_file():
+    if not path.is_file():
         return
-    if not options.resume:
+    if not resume:
         raise UserError(f"{folder} holds a run already: --resume goes on with it, --output DIR starts another")
     before = read_json(path)
     words = before.get("arguments")
@@ -59,11 +63,28 @@ def check_output(folder, settings, options):
             raise UserError(f"{path}: the run began with {flag} {shown(before.get(key))}; --resume needs the same")
 
 
+def keep_settings(folder, settings, say):
+    """Write settings.json; or, where a run began already, refuse other weights and tell of another machine."""
+    path = folder / "settings.json"
+    if not path.is_file():
+        write_json(path, settings)
+        return
+    before = read_json(path)
+    if before.get("weights") != settings["weights"]:
+        raise UserError(f"{path}: the run began with other weights than {settings['model']} holds now; "
+                        "start another with --output")  # fmt: skip
+    if before.get("machine") != settings["machine"]:
+        say(f"the run began on {shown(before.get('machine'))}, and goes on on {settings['machine']}: "
+            "its last bits will differ from an unbroken run's")  # fmt: skip
+
+
 # ---- the command line
 
 
 def parse(argv):
     """The options of a command line, with the task's defaults filled in."""
+    from .data import TASKS  # late: an interrupt is answered once the command runs
+
     parser = Parser(
         prog="python -m minibert.finetune",
         description="Classify text with a pretrained BERT or DistilBERT, once frozen and once fine-tuned, "
@@ -78,11 +99,15 @@ def parse(argv):
         if getattr(options, key) is None:
             setattr(options, key, value)
     options.seeds = options.seeds or [options.seed]
+    task = options.task if options.task in TASKS else Path(options.task).stem
+    options.output = options.output or str(Path("runs") / task)
     options.arguments = list(sys.argv[1:] if argv is None else argv)
     return options
 
 
 def add_data_options(parser):
+    from .data import FILE_TYPES, TASKS
+
     add = parser.add_argument
     add("task", help=f"{', '.join(TASKS)}, a {'/'.join(FILE_TYPES)} file, or a folder with train and test in it")
     add("--model", metavar="ID|FOLDER", help=f"Hub id, folder of a checkpoint, or minibert-tiny {per_task('model')}")

@@ -107,8 +107,8 @@ def train(model, examples, validation, settings, device, class_weights=None, che
     """Train `model` in place and leave it with the weights of its best epoch on `validation`. Returns `Progress`.
 
     class_weights: [C] factors for each class's loss, or None. checkpoint: a path to keep the run's state in, every
-    `checkpoint_every` seconds (300), after each epoch, and when a signal asks for it. resume: go on from that state; on CPU
-    the result is bit for bit that of an uninterrupted run. log: called with a dict every few updates and after each
+    `checkpoint_every` seconds (300), after each epoch, and when a signal asks for it. resume: go on from that state; on
+    CPU the result is bit for bit that of an uninterrupted run. log: called with a dict every few updates and after each
     epoch. objective: `Classification`, or another one.
     Raises UserError when the loss is not finite, and Stopped when a signal ends the training.
     """
@@ -247,6 +247,7 @@ class Run:
         """Keep the run's state in its checkpoint, if it has one."""
         self.saved = time.monotonic()
         self.progress.seconds = self.saved - self.started
+        self.progress.recent = [{name: float(loss) for name, loss in losses.items()} for losses in self.recent]
         if self.checkpoint is not None:
             save_state(self.checkpoint, self.model, self.best, self.optimizer, self.scaler, self.settings,
                        self.progress, len(self.examples))  # fmt: skip
@@ -255,8 +256,13 @@ class Run:
         """Go on from the checkpoint, if there is one."""
         if self.checkpoint is not None and Path(self.checkpoint).is_file():
             self.progress, self.best = load_state(self.checkpoint, self.model, self.optimizer, self.scaler,
-                                                  self.settings, len(self.examples), self.device)  # fmt: skip
+                                                  self.settings, len(self.examples), self.device,
+                                                  (lambda line: None) if self.quiet else tqdm.write)  # fmt: skip
             self.started -= self.progress.seconds
+            self.recent = [
+                {name: torch.tensor(loss, device=self.device) for name, loss in losses.items()}
+                for losses in self.progress.recent
+            ]
 
 
 def check_losses(losses, progress):

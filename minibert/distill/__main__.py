@@ -14,7 +14,7 @@ from ..plumbing.checkpoint import find_checkpoint
 from ..plumbing.command import Parser, number, run_command
 from ..plumbing.device import PRECISIONS, resolve_device, resolve_precision
 from ..plumbing.files import UserError, read_json, write_json
-from ..plumbing.resume import Log, read_update
+from ..plumbing.resume import Log, read_progress
 from ..tokenizer import check_vocabulary
 from .loop import Distillation, DistillSettings, distill
 from .losses import LOSSES
@@ -87,8 +87,8 @@ def main(argv=None):
         f"{len(held_out):,} held out",
         f"losses: {settings.losses}; computing on {device} in {precision} ({why})",
     )
-    done = read_update(state)
-    log = Log(folder / "log.jsonl", keep=lambda line: 0 < done >= line["update"])
+    done = read_progress(state)
+    log = Log(folder / "log.jsonl", keep=lambda record: done.update and done.knows(record))
     distillation = Distillation(teacher, student, layers, kept, settings, device)
     progress = distill(distillation, examples, held_out, settings, state, options.resume, log, options.quiet)
 

@@ -10,7 +10,7 @@ from ..batch import sorted_batches
 from ..evaluate import EVALUATION_TOKENS
 from ..head import Classifier, pool
 from ..plumbing.device import autocast, to_device
-from ..plumbing.resume import read_update
+from ..plumbing.resume import read_progress
 from ..train import TrainSettings, Validation, train
 from .losses import hidden_loss, logit_loss, relation_loss
 
@@ -123,7 +123,7 @@ def distill(distillation, examples, held_out, settings, checkpoint=None, resume=
     """Train the student in place; returns `Progress`. Its losses before the first update are logged, too."""
     distillation.teacher.model.eval().requires_grad_(False)
     student, objective = distillation.student.model.eval(), Imitation(distillation, examples, held_out)
-    if not (resume and read_update(checkpoint)):
+    if not (resume and read_progress(checkpoint).update):
         before = objective.validate(student)
         if log:
             log({"epoch": 0, "update": 0} | before.record)

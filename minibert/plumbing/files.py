@@ -1,4 +1,4 @@
-"""TODO"""
+"""Files that are whole or not there, errors that are one readable line, and the cache folder."""
 
 import contextlib
 import hashlib
@@ -70,6 +70,13 @@ def atomic_path(path):
         if temporary is not None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
+
+
+def remove_leftovers(folder):
+    """Delete the unfinished files that killed processes left in a folder. Nobody else may be writing there."""
+    for path in Path(folder).rglob(".*.part"):
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def write_text(path, text):

@@ -3,7 +3,7 @@
 import json
 import os
 import zlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -23,6 +23,13 @@ class Progress:
     best_accuracy: float = -1.0
     best_loss: float = float("inf")
     seconds: float = 0.0
+    recent: list = field(default_factory=list)  # {name: loss} of each update that the log does not have yet
+
+    def knows(self, record):
+        """Whether a log's record is from before this point; what comes after it will be written again."""
+        if "learning_rate" in record:  # of some updates
+            return record["update"] <= self.update
+        return record["epoch"] <= self.epoch  # of an epoch's validation
 
 
 def save_state(path, model, best, optimizer, scaler, settings, progress, num_examples):
@@ -43,6 +50,7 @@ def save_state(path, model, best, optimizer, scaler, settings, progress, num_exa
         "progress": asdict(progress),
         "optimizer_steps": steps,
         "scaler": scaler.state_dict(),
+        "machine": machine(),
     }
     text = json.dumps(facts)
     write_safetensors(path, tensors, {"state": text, "checksum": checksum(tensors, text)})
@@ -66,9 +74,21 @@ def read_state(path):
     return tensors, json.loads(metadata["state"])
 
 
-def load_state(path, model, optimizer, scaler, settings, num_examples, device):
-    """Undo `save_state`: (Progress, best weights). UserError when the checkpoint is of another run."""
+def machine():
+    """What changes the last bits of a result, besides its settings."""
+    processor = torch.backends.cpu.get_cpu_capability()
+    return {"threads": torch.get_num_threads(), "torch": torch.__version__, "processor": processor}
+
+
+def load_state(path, model, optimizer, scaler, settings, num_examples, device, say=print):
+    """Undo `save_state`: (Progress, best weights). UserError when the checkpoint is of another run.
+
+    say: called with a line when the run goes on where its last bits will differ.
+    """
     tensors, facts = read_state(path)
+    for key, value in machine().items():
+        if facts["machine"][key] != value:
+            say(f"  {key}: {facts['machine'][key]} when the run began, {value} now: its last bits will differ")
     theirs = {**facts["settings"], "number of training texts": facts["num_examples"]}
     ours = {**asdict(settings), "number of training texts": num_examples}
     for key, value in ours.items():
@@ -95,11 +115,11 @@ def load_state(path, model, optimizer, scaler, settings, num_examples, device):
     return Progress(**facts["progress"]), parts["best"]
 
 
-def read_update(path):
-    """The number of updates behind a checkpoint; 0 when there is none (or `path` is None)."""
+def read_progress(path):
+    """Where a checkpoint's run stands; at its beginning when there is no checkpoint."""
     if path is None or not Path(path).is_file():
-        return 0
-    return read_state(path)[1]["progress"]["update"]
+        return Progress()
+    return Progress(**read_state(path)[1]["progress"])
 
 
 class Log:

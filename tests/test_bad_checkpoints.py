@@ -96,6 +96,42 @@ def test_a_config_that_is_not_json_is_named_with_the_line(content, distilbert):
     assert f"{path}, line 2" in load_error(distilbert)
 
 
+@pytest.mark.parametrize(
+    "content", ["[" * 100_000, '{"model_type": ' * 3000 + "1" + "}" * 3000, '{"vocab_size": ' + "1" * 5000 + "}"]
+)
+def test_a_config_that_no_parser_reads_is_refused(content, distilbert):
+    path = write(distilbert / "config.json", content)
+    assert str(path) in load_error(distilbert)
+
+
+@pytest.mark.parametrize(
+    "field, value",
+    [
+        ("n_layers", 10**6),
+        ("dim", 2**62),
+        ("n_heads", 10**30),
+        ("vocab_size", 2**63),
+        ("hidden_dim", 2**40),
+        ("max_position_embeddings", 10**4000),
+        ("initializer_range", float("nan")),
+        ("initializer_range", float("inf")),
+        ("dropout", float("nan")),
+        ("model_type", "x" * 100_000),
+    ],
+)
+def test_a_number_that_no_memory_holds_is_named_at_once_and_shown_short(field, value, distilbert):
+    path = set_config(distilbert, **{field: value})
+    message = load_error(distilbert)
+    assert str(path) in message and field in message
+    assert len(message) < 600
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1e-12, 2.0])
+def test_an_epsilon_that_is_none_is_named(value, bert):
+    path = set_config(bert, layer_norm_eps=value)
+    assert f"{path}: layer_norm_eps is {value}" in load_error(bert)
+
+
 def test_a_config_that_is_no_object_is_refused(distilbert):
     path = write(distilbert / "config.json", "[1, 2]")
     assert str(path) in load_error(distilbert)
@@ -141,6 +177,18 @@ def test_a_flattened_tensor_of_the_right_size_is_misshapen_too(distilbert):
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_a_tensor_that_is_not_finite_is_named(value, distilbert):
     edit(distilbert, lambda tensors: tensors[QUERY].__setitem__((3, 4), value))
+    assert f"{QUERY} holds NaN or infinity" in load_error(distilbert)
+
+
+@pytest.mark.parametrize("dtype", ["float8_e4m3fn", "float8_e5m2", "int8", "bool", "complex64"])
+def test_a_tensor_of_a_type_that_is_no_weight_is_named(dtype, distilbert):
+    edit(distilbert, lambda tensors: tensors.update({QUERY: tensors[QUERY].to(getattr(torch, dtype))}))
+    message = load_error(distilbert)
+    assert f"{QUERY} has type {dtype}" in message
+
+
+def test_a_number_that_float32_cannot_hold_is_named(distilbert):
+    edit(distilbert, lambda tensors: tensors.update({QUERY: tensors[QUERY].double() * 1e300}))
     assert f"{QUERY} holds NaN or infinity" in load_error(distilbert)
 
 

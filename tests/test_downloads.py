@@ -224,6 +224,12 @@ def test_a_length_beyond_all_reason_is_refused_or_ignored(length):
             assert fetch(source_at(server.url, MESSAGES.encode()), "sms-spam").read_text() == MESSAGES
 
 
+@pytest.mark.parametrize("size", [b"-1", b"ffffffffffffffffff", b"no", b""])
+def test_a_chunk_of_senseless_size_is_refused(size):
+    with serving(lambda path: (200, {"Transfer-Encoding": "chunked"}, size + b"\r\nham\tx\r\n0\r\n\r\n")) as server:
+        refused(source_at(server.url, b"ham\tx"))
+
+
 def test_a_transfer_without_end_is_cut_off(monkeypatch):
     monkeypatch.setattr(download, "LARGEST_FILE", 1000)
     with serving(lambda path: (200, {}, b"x" * 2000)) as server:

@@ -78,7 +78,7 @@ def prepare(options, folder, say):
     checkpoint = find_checkpoint(options.model)
     tokenizer, encoder = read_tokenizer(checkpoint), read_encoder(checkpoint)
     check_vocabulary(tokenizer, encoder.config, checkpoint)
-    longest = encoder.config.max_position_embeddings
+    longest = encoder.config.longest
     if options.max_length > longest:
         raise UserError(f"--max-length {options.max_length}: the model has {longest} positions")
     pooling, head = choose_head(options, encoder)
@@ -99,7 +99,7 @@ def prepare(options, folder, say):
 
 def choose_head(options, encoder):
     """(pooling, head) of the fine-tuned classifier. UserError when they do not fit the encoder, or a frozen row's."""
-    family = encoder.config.model_type
+    family = encoder.config.family
     try:
         pooling, head = resolve_head(family, options.pooling, options.head)
     except ValueError as error:
@@ -107,7 +107,8 @@ def choose_head(options, encoder):
         raise UserError(f"--head {options.head} --pooling {options.pooling}: {error}; {fitting}") from None
     if options.mode in ("both", "frozen"):
         frozen_poolings(options, encoder)
-    if options.mode in ("both", "finetune") and pooling == "pooler" and family != "bert":
+    no_pooler = encoder.pooler is None and family != "bert"  # a BERT without one gets a fresh one
+    if options.mode in ("both", "finetune") and pooling == "pooler" and no_pooler:
         raise UserError(f"--pooling pooler: this {family} encoder has no pooler; use --pooling cls or mean")
     return pooling, head
 
@@ -233,7 +234,7 @@ def frozen_poolings(options, encoder):
     if options.pooling:
         poolings = [options.pooling]
     elif options.head == "native":
-        poolings = [NATIVE[encoder.config.model_type][0]]
+        poolings = [NATIVE[encoder.config.family][0]]
     else:
         poolings = [pooling for pooling in POOLINGS if pooling != "pooler" or encoder.pooler is not None]
     if "pooler" in poolings and encoder.pooler is None:
@@ -246,7 +247,7 @@ def frozen_row(job, seed):
     job.say("", f"frozen encoder, seed {seed}")
     started = time.monotonic()
     features = frozen_features(job)
-    native_head = NATIVE[job.pretrained().config.model_type][1]
+    native_head = NATIVE[job.pretrained().config.family][1]
     heads = {None: ("linear", "mlp"), "native": (native_head,)}.get(job.options.head, (job.options.head,))
     pooling, head_name, head, tried = fit_heads(
         features["train"], features["validation"], job.task.train.labels, job.task.validation.labels,

@@ -18,9 +18,24 @@ from .model import Encoder, Pooler, initialize
 from .names import classifier_names, encoder_names, fill, translate
 from .plumbing.checkpoint import find_checkpoint, read_tensors, write_safetensors
 from .plumbing.files import UserError, read_json, read_text, shown, write_json
-from .tokenizer import TRUNCATIONS, Tokenizer, check_tokenizer_config, from_vocabulary, library_errors, special_text
+from .tokenizer import (
+    TRUNCATIONS,
+    Tokenizer,
+    check_tokenizer_config,
+    from_merges,
+    from_vocabulary,
+    library_errors,
+    special_tokens,
+)
 
-ARCHITECTURES = {"bert": "Bert", "distilbert": "DistilBert"}  # what transformers calls them
+ARCHITECTURES = {  # what transformers calls them
+    "bert": "Bert",
+    "distilbert": "DistilBert",
+    "roberta": "Roberta",
+    "xlm-roberta": "XLMRoberta",
+    "camembert": "Camembert",
+    "electra": "Electra",
+}
 UNKNOWN_LENGTH = 512  # tokens, where a tokenizer_config.json does not say how many the model takes
 
 
@@ -48,15 +63,15 @@ def read_encoder(folder, fast=True, dtype=torch.float32):
     has_pooler = any(name.endswith("pooler.dense.weight") for name in tensors)
     with torch.device("meta"):  # shapes only: the numbers come from the checkpoint
         encoder = build_encoder(config, has_pooler, fast)
-    encoder.account = fill(encoder, tensors, encoder_names(config.model_type), folder, dtype=dtype)
-    if config.model_type == "bert" and not has_pooler:
+    encoder.account = fill(encoder, tensors, encoder_names(config.family), folder, dtype=dtype)
+    if config.family == "bert" and not has_pooler:
         encoder.account.missing.append("pooler.dense (this checkpoint was saved without one)")
     return encoder.eval()
 
 
 def save_encoder(encoder, folder):
     """Write `config.json` and `model.safetensors` in Hugging Face layout: transformers' AutoModel opens the folder."""
-    config, names = encoder.config, encoder_names(encoder.config.model_type)
+    config, names = encoder.config, encoder_names(encoder.config.family)
     tensors = {translate(name, names): tensor for name, tensor in encoder.state_dict().items()}
     write_safetensors(Path(folder) / "model.safetensors", tensors)
     values = {"architectures": [f"{ARCHITECTURES[config.model_type]}Model"], **config.to_dict()}
@@ -78,10 +93,10 @@ def put_head(encoder, label_names, pooling=None, head=None, seed=0):
     starts fresh, too. Raises ValueError when they do not fit the encoder.
     """
     config, account = encoder.config, encoder.account
-    pooling, head = resolve_head(config.model_type, pooling, head)
+    pooling, head = resolve_head(config.family, pooling, head)
     generator_state = torch.get_rng_state()
     torch.manual_seed(seed)
-    if pooling == "pooler" and encoder.pooler is None and config.model_type == "bert":
+    if pooling == "pooler" and encoder.pooler is None and config.family == "bert":
         encoder.pooler = Pooler(config)
         initialize(encoder.pooler, config.initializer_range)
         account.missing.clear()
@@ -100,7 +115,7 @@ def save_classifier(classifier, folder, extra=None):
     `extra` (JSON values, such as max_length) is kept in config.json's `minibert` section for `read_classifier`.
     """
     config = classifier.encoder.config
-    names = classifier_names(config.model_type, classifier.is_native, prefix=f"{config.model_type}.")
+    names = classifier_names(config.family, classifier.is_native, prefix=f"{config.family}.")
     tensors = {translate(name, names): tensor for name, tensor in classifier.state_dict().items()}
     kind = "ForSequenceClassification" if classifier.is_native else "Model"
     values = {
@@ -124,7 +139,7 @@ def read_classifier(folder, fast=True):
     if not holds_classifier(values):
         raise UserError(f"{folder}: holds no classifier (architectures: {shown(values.get('architectures'))})")
     extra = read_extra(values, folder)
-    native_pooling, native_head = NATIVE[config.model_type]
+    native_pooling, native_head = NATIVE[config.family]
     pooling, head = extra.get("pooling", native_pooling), extra.get("head", native_head)
     with torch.device("meta"):  # shapes only: the numbers come from the checkpoint
         encoder = build_encoder(config, pooling == "pooler", fast)
@@ -132,7 +147,7 @@ def read_classifier(folder, fast=True):
     ignored = {"embeddings.position_ids": "a stored 0, 1, 2, ..., not a weight"}
     if pooling != "pooler":
         ignored["pooler."] = f"this head reads {pooling} pooling"
-    names = classifier_names(config.model_type, classifier.is_native)
+    names = classifier_names(config.family, classifier.is_native)
     classifier.account = fill(classifier, read_tensors(folder), names, folder, ignored)
     return classifier.eval(), extra
 
@@ -190,7 +205,10 @@ def load_tokenizer(model):
 
 
 def read_tokenizer(folder):
-    """The tokenizer of a folder: `tokenizer.json`, else `vocab.txt`, with what `tokenizer_config.json` says of it."""
+    """The tokenizer of a folder, with what `tokenizer_config.json` says of it.
+
+    From `tokenizer.json`, else from `vocab.txt` (BERT), else from `vocab.json` and `merges.txt` (RoBERTa).
+    """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")  # unset, the library works on one core after a fork
     folder = Path(folder)
     config_path = folder / "tokenizer_config.json"
@@ -206,9 +224,23 @@ def read_tokenizer(folder):
         lines = [line.rstrip("\r") for line in read_text(source).rstrip("\n").split("\n")]
         backend = from_vocabulary(lines, config, source)
     else:
-        raise UserError(f"{folder}: no tokenizer.json and no vocab.txt")
+        source = folder / "vocab.json"
+        backend = read_merges(folder, config)
     max_length = config.get("model_max_length", UNKNOWN_LENGTH)
     if not isinstance(max_length, int) or max_length > 100_000:  # transformers writes 1e30 for "not known"
         max_length = UNKNOWN_LENGTH
-    special = {name: special_text(config.get(f"{name}_token")) for name in ("cls", "sep", "pad")}
-    return Tokenizer(backend, max_length, **{name: token for name, token in special.items() if token}, source=source)
+    return Tokenizer(backend, max_length, **special_tokens(backend, config), source=source)
+
+
+def read_merges(folder, config):
+    """A backend from `vocab.json` and `merges.txt`."""
+    vocabulary_path, merges_path = folder / "vocab.json", folder / "merges.txt"
+    if not vocabulary_path.is_file():
+        raise UserError(f"{folder}: no tokenizer.json, no vocab.txt, and no vocab.json with merges.txt")
+    if not merges_path.is_file():
+        raise UserError(f"{merges_path}: no such file; vocab.json alone does not say how words are cut into its tokens")
+    vocabulary = read_json(vocabulary_path)
+    if not all(type(number) is int and number >= 0 for number in vocabulary.values()):
+        raise UserError(f"{vocabulary_path}: does not give every token a number")
+    with library_errors(f"{merges_path}: does not fit {vocabulary_path.name}"):
+        return from_merges(vocabulary, read_text(merges_path).split("\n"), config)

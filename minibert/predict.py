@@ -28,7 +28,7 @@ class TextClassifier:
         self.classifier = classifier
         self.tokenizer = tokenizer
         self.label_names = classifier.label_names
-        longest = min(tokenizer.max_length, classifier.encoder.config.max_position_embeddings)
+        longest = min(tokenizer.max_length, classifier.encoder.config.longest)
         self.max_length = extra.get("max_length", longest)
         self.truncation = extra.get("truncation", "head")
         self.reads_pairs = extra.get("pairs", False)
@@ -59,10 +59,10 @@ def load_classifier(model, fast=True, device="cpu", precision="fp32"):
     classifier, extra = read_classifier(folder, fast)
     tokenizer, config = read_tokenizer(folder), classifier.encoder.config
     check_vocabulary(tokenizer, config, folder)
-    if extra.get("max_length", 0) > config.max_position_embeddings:
+    if extra.get("max_length", 0) > config.longest:
         raise UserError(
             f"{folder}/config.json: minibert section has max_length {extra['max_length']}, "
-            f"but the model has {config.max_position_embeddings} positions"
+            f"but the model has {config.longest} positions"
         )
     return TextClassifier(classifier, tokenizer, extra, device, precision)
 

@@ -27,7 +27,7 @@ def test_a_frozen_bert_without_pooler_cannot_be_read_through_one(mode, refuse, b
 # config.json
 
 
-@pytest.mark.parametrize("value", ["gpt2", "roberta", None, 3])
+@pytest.mark.parametrize("value", ["gpt2", "xlnet", None, 3])
 def test_an_unsupported_model_type_is_named(value, distilbert):
     path = set_config(distilbert, model_type=value)
     message = load_error(distilbert)
@@ -247,3 +247,47 @@ def test_a_bad_tokenizer_file_is_named(name, content, distilbert):
     write(distilbert / name, content)
     with pytest.raises(UserError, match=name):
         load_tokenizer(distilbert)
+
+
+def test_a_roberta_with_berts_tokenizer_is_refused(refuse, tiny_roberta, tmp_path):
+    for name in ("vocab.json", "merges.txt", "tokenizer_config.json"):
+        (tiny_roberta / name).unlink()
+    write_text(tiny_roberta / "vocab.txt", "\n".join(WORDS) + "\n")
+    message = refuse(table(tmp_path / "mine.csv"), model=tiny_roberta)
+    assert "pads with token 0" in message and "padding, which is token 1" in message and "another model" in message
+
+
+def test_missing_merges_are_named(refuse, tiny_roberta, tmp_path):
+    (tiny_roberta / "merges.txt").unlink()
+    message = refuse(table(tmp_path / "mine.csv"), model=tiny_roberta)
+    assert f"{tiny_roberta / 'merges.txt'}: no such file" in message
+
+
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        ("merges.txt", "#version: 0.2\nnot there"),
+        ("merges.txt", "a b c\n"),
+        ("vocab.json", '{"<s>": "0"}'),
+        ("vocab.json", "{"),
+    ],
+)
+def test_bad_bpe_files_are_named(name, content, tiny_roberta):
+    write(tiny_roberta / name, content)
+    with pytest.raises(UserError, match=name):
+        load_tokenizer(tiny_roberta)
+
+
+def test_positions_that_leave_no_room_for_a_token_are_refused(tiny_roberta):
+    path = set_config(tiny_roberta, max_position_embeddings=2)
+    assert f"{path}: max_position_embeddings is 2" in load_error(tiny_roberta)
+
+
+def test_a_small_electra_with_its_projection_is_refused(tiny_electra):
+    path = set_config(tiny_electra, embedding_size=12)
+    assert f"{path}: embedding_size is 12; only 24 is supported" in load_error(tiny_electra)
+
+
+def test_a_text_longer_than_roberta_has_positions_for_is_refused(refuse, tiny_roberta, tmp_path):
+    message = refuse(table(tmp_path / "mine.csv"), "--max-length", 65, model=tiny_roberta)
+    assert "64 positions" in message

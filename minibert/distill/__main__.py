@@ -46,7 +46,7 @@ def main(argv=None):
         texts, pairs = texts + pairs, None  # a bare encoder reads sentences, not pairs
     kept, coverage = choose_vocabulary(tokenizer, texts + (pairs or []), options.vocab_size, options.quiet)
     student_tokenizer = cut_tokenizer(tokenizer, kept)
-    max_length = min(options.max_length, encoder.config.max_position_embeddings)
+    max_length = min(options.max_length, encoder.config.longest)
     if is_classifier:  # what a classifier says about half a text is no target
         max_length = extra.get("max_length", max_length)
         sequences = student_tokenizer.encode(texts, pairs, max_length, extra.get("truncation", "head"))

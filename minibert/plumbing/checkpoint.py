@@ -11,7 +11,7 @@ from .files import UserError, atomic_path, check_file, read_json, shown
 WEIGHTS = ("../weights", "../../weights")  # bundled checkpoints: where a wheel has them, and where a checkout does
 HUB_FILES = (
     "config.json", "model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors",
-    "tokenizer.json", "tokenizer_config.json", "vocab.txt",
+    "tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "merges.txt",
 )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ FREE_ON_RESUME = ("output", "resume", "quiet", "dry_run")
 def main(argv=None):
     """Run the command; returns its exit code."""
     options = parse(argv)
-    from .experiment import new_training, prepare, run_rows  # late: --help need not wait for PyTorch
+    from .experiment import new_training, prepare, run_rows, vectors_of_texts  # late: --help need not wait for PyTorch
     from .report import write_report
 
     say = (lambda *lines: None) if options.quiet else (lambda *lines: print(*lines, sep="\n", flush=True))
@@ -38,7 +38,8 @@ def main(argv=None):
         return 0
     if not (folder / "settings.json").is_file():
         write_json(folder / "settings.json", settings)
-    write_report(job, run_rows(job))
+    results = run_rows(job)
+    write_report(job, results, vectors_of_texts(job, results))
     return 0
 
 

@@ -20,7 +20,7 @@ import unicodedata
 
 import numpy as np
 
-from ..baselines import joined
+from ..baselines import one_text_each
 from . import copies, surface, telling_words
 from .legible import legible
 
@@ -39,7 +39,7 @@ def gather_data(task, sequences, tokenizer, limit, truncation, weighty=None):
     parts = {name: getattr(task, name) for name in PARTS}
     names = task.train.label_names
     lengths = {name: np.array([sequence.whole_length for sequence in sequences[name]]) for name in PARTS}
-    counted = telling_words.count_words(joined(task.train), task.train.labels, len(names))
+    counted = telling_words.count_words(one_text_each(task.train), task.train.labels, len(names))
     shortcuts = telling_words.shortcuts(*counted, weighty)
     place = surface.places(task.train.ids)
     copied, across = gather_copies(parts)
@@ -53,10 +53,10 @@ def gather_data(task, sequences, tokenizer, limit, truncation, weighty=None):
         "copies": copied,
         "words": telling_words.telling(*counted),
         "shortcuts": shortcuts,
-        "shortcut_share": share_with(shortcuts, joined(task.test)),
+        "shortcut_share": share_with(shortcuts, one_text_each(task.test)),
         "length": surface.told_by(lengths["train"], task.train.labels, len(names)),
         "place": surface.told_by(place, task.train.labels, len(names)) if place else None,
-        "shift": surface.told_apart(joined(task.train), joined(task.test)),
+        "shift": surface.told_apart(one_text_each(task.train), one_text_each(task.test)),
         "pieces": count_pieces(sequences["train"], tokenizer),
     }
     return record, {"across": across, "lengths": lengths}

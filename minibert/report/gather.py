@@ -6,8 +6,8 @@ in the order of `labels`; what is said of one classifier is said of the row's ke
     task, model, seeds, command, facts, settings    what was run, as the command line and `finetune` tell it
     labels        [C] names, made legible           test_texts   their number
     rows          {row: figures of `metrics.score`, seconds, trainable_parameters; with several seeds
-                  {"per_seed", "mean",
-                  "std"}};  of more than 50 classes `confusion` is {"classes", "cells": [[gold, predicted, count]]}
+                  {"per_seed", "mean", "std"}};  of more than 50 classes `confusion` is {"classes", "cells":
+                  [[gold, predicted, count]]}
     kept          {row: seed}                       best         the row that is best on validation
     answer        sentences                         notes        warnings and how sure the comparison is
     intervals     {row: [low, high]} of accuracy    difference   {"points", "low", "high"}: fine-tuned minus frozen
@@ -45,17 +45,17 @@ UPDATES = 150  # points of a curve by update
 CURVE = 81  # points of an ROC curve
 
 
-def gather(job, results, features=None, weighty=None):
+def gather(job, results, features=None):
     """The record of a run and the arrays for predictions.csv: (record, {row: probabilities [N, C]}).
 
-    job: `experiment.Job`; results: {row: {seed: result}}; features: {part: [N, E] NumPy} of the frozen encoder, or
-    None; weighty: the words that weigh most in the bag of words, or None.
+    job: `experiment.Job`; results: {row: {seed: result}}; features: {part: [N, E] NumPy} of the frozen encoder; without
+    them two checks are left out.
     """
     test, names = job.task.test, [legible(name, 80) for name in job.label_names]
     run = Run(job, results)
     sequences = {part: job.examples[part].sequences for part in PARTS}
     data, texts = gather_data(
-        job.task, sequences, job.tokenizer, job.options.max_length, job.options.truncation, weighty
+        job.task, sequences, job.tokenizer, job.options.max_length, job.options.truncation, run.heavy_words()
     )
     record = {"task": job.task.name, "model": job.options.model, "seeds": job.options.seeds, "rows": run.rows()}
     record |= {"labels": names, "test_texts": len(test), "kept": run.kept, "best": run.best}
@@ -108,6 +108,11 @@ class Run:
 
     def result(self, name):
         return self.results[name][self.kept[name]]
+
+    def heavy_words(self):
+        """The words that weigh most in the bag of words, or None where that is not known."""
+        tried = self.result("bag-of-words").get("tried") or [{}]
+        return set(tried[0]["words"]) if tried[0].get("words") else None
 
     def rows(self):
         """{row: figures}, those of several seeds with mean and spread."""

@@ -14,13 +14,13 @@ from .gather import gather
 FILES = ("metrics.json", "predictions.csv", "report.html", "report.md")
 
 
-def write_report(job, results, features=None, weighty=None):
+def write_report(job, results, features=None):
     """Write the report of a finished run into its folder, and print the answer.
 
-    job: `experiment.Job`; results: {row: {seed: result}}; features: {part: [N, E] NumPy} of the frozen encoder, or
-    None: then two checks are left out; weighty: the words that weigh most in the bag of words, or None.
+    job: `experiment.Job`; results: {row: {seed: result}}; features: {part: [N, E] NumPy} of the frozen encoder; without
+    them two checks are left out.
     """
-    record, probabilities = gather(job, results, features, weighty)
+    record, probabilities = gather(job, results, features)
     folder = job.folder
     write_text(folder / "metrics.json", compact_json.dump(record))
     write_predictions(folder / "predictions.csv", job.task.test, probabilities)
@@ -42,12 +42,11 @@ def print_answer(record):
     shown.append((heading, tables.confusion_table(matrix, record["labels"])))
     for title, text in shown:
         print("", title, text, sep="\n")
-    notes = list(record["notes"])
-    if record["difference"]:
-        notes.append(words.difference_words(record["difference"]))
     print()
-    for note in notes:
+    for note in record["notes"]:
         print(textwrap.fill(note, tables.WIDTH))
+    if record["difference"]:
+        print(words.difference_words(record["difference"]).replace(" (", "\n("))
     print("", summary(record["checks"]), sep="\n")
     found = tables.check_lines(record["checks"])
     if found:

@@ -206,22 +206,20 @@ def _range(values, given, whole=False):
     """((low, high), ticks) that hold all values; whole: ticks at whole numbers only."""
     low, high = given or (min(values, default=0), max(values, default=1))
     if low == high:
-        low, high = (low - 0.5, high + 0.5) if low else (0, 1)
-    ticks = nice_ticks(low, high, min(5, high - low) if whole else 5)
+        low, high = (low - 1, high + 1) if low else (0, 1)
+    step = nice_step(low, high)
+    step = max(1, round(step)) if whole else step
     if not given:
-        step = ticks[1] - ticks[0]
         low, high = math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
-        ticks = nice_ticks(low, high, min(5, high - low) if whole else 5)
-    return (low, high), ticks
+    first = math.ceil(low / step - 1e-9)
+    return (low, high), [round(i * step, 12) for i in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
-def nice_ticks(low, high, about=5):
-    """Round numbers (1, 2 or 5 times a power of ten) between low and high, about so many."""
+def nice_step(low, high, about=5):
+    """A round number (1, 2 or 5 times a power of ten) that divides low to high into about so many parts."""
     raw = (high - low) / about
     power = 10 ** math.floor(math.log10(raw))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)
-    first = math.ceil(low / step - 1e-9)
-    return [round(i * step, 12) for i in range(first, math.floor(high / step + 1e-9) + 1)]
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)
 
 
 def number(value):

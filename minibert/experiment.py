@@ -50,6 +50,7 @@ class Job:
     class_weights: object  # [C], or None
     facts: list  # what the run begins with, in lines for a person
     say: object  # prints lines, or does nothing
+    features: dict | None = None  # `frozen_features`, once they are known
 
     def pretrained(self):
         """The pretrained encoder; it is read again only when a training has changed it."""
@@ -204,10 +205,15 @@ def keep(job, key, data, compute):
     return result
 
 
-def make_result(job, probabilities, seconds, trainable, **more):
-    """What is kept of a row: its figures on test, the probabilities behind them, and what was chosen on validation."""
+def make_result(job, probabilities, seconds, trainable, validation=None, **more):
+    """What is kept of a row: its figures on test, the probabilities behind them, and what was chosen on validation.
+
+    probabilities [N, C] are those of the test set, `validation` those of the validation set, or None.
+    """
     row = metrics.score(job.task.test.labels, probabilities, job.label_names)
     row |= {"seconds": round(seconds, 1), "trainable_parameters": trainable}
+    if validation is not None:
+        more["validation_probabilities"] = np.round(validation, 9).tolist()
     return {"row": row, "probabilities": np.round(probabilities, 9).tolist(), **more}
 
 
@@ -259,7 +265,7 @@ def frozen_row(job, seed):
         f"accuracy {best['accuracy']:.4f}"
     )
     with torch.inference_mode():
-        probabilities = softmax(head(features["test"][pooling]).numpy())
+        validation, probabilities = (softmax(head(features[part][pooling]).numpy()) for part in ("validation", "test"))
     encoder = job.pretrained().cpu()
     pooler = encoder.pooler
     classifier = Classifier(encoder, job.label_names, pooling, head_name)
@@ -268,11 +274,15 @@ def frozen_row(job, seed):
     encoder.pooler = pooler  # a classifier loses a pooler that it has no use for; fine-tuning may have one
     trainable = sum(parameter.numel() for parameter in head.parameters())
     seconds = time.monotonic() - started
-    return make_result(job, probabilities, seconds, trainable, tried=tried, validation_accuracy=best["accuracy"])
+    return make_result(
+        job, probabilities, seconds, trainable, validation, tried=tried, validation_accuracy=best["accuracy"]
+    )
 
 
 def frozen_features(job):
     """{part: {pooling: [N, E]}}, from the cache where they are known."""
+    if job.features:
+        return job.features
     options, encoder = job.options, job.pretrained()
     if options.compile:
         encoder = read_encoder(job.checkpoint)  # another one: fine-tuning compiles its own
@@ -286,7 +296,16 @@ def frozen_features(job):
         encoded += count
     total = sum(len(examples) for examples in job.examples.values())
     job.say(f"  encoded {encoded:,} of {total:,} texts" + ("" if encoded else "; all features were in the cache"))
+    job.features = features
     return features
+
+
+def vectors_of_texts(job, results):
+    """{part: [N, E] NumPy} of the pooling that the frozen row chose, for the report; None without a frozen row."""
+    if "frozen" not in results:
+        return None
+    pooling = next(iter(results["frozen"].values()))["tried"][0]["pooling"]
+    return {part: of_part[pooling].numpy() for part, of_part in frozen_features(job).items()}
 
 
 def finetuned_row(job, seed):
@@ -307,14 +326,15 @@ def finetuned_row(job, seed):
             checkpoint_every=options.checkpoint_every,
         )  # fmt: skip
     started = time.monotonic()
-    logits = predict(
-        classifier, job.examples["test"], job.device, job.precision, quiet=options.quiet, name="predicting test"
+    validation, probabilities = (
+        softmax(predict(classifier, job.examples[part], job.device, job.precision, options.quiet, f"predicting {part}"))
+        for part in ("validation", "test")
     )
     seconds = progress.seconds + time.monotonic() - started
     job.say(f"  kept epoch {progress.best_epoch + 1}: validation accuracy {progress.best_accuracy:.4f}")
     save_if_best(job, "finetuned", seed, progress.best_accuracy, classifier.cpu())
     return make_result(
-        job, softmax(logits), seconds, classifier.parameter_table()[-1][1],
+        job, probabilities, seconds, classifier.parameter_table()[-1][1], validation,
         best_epoch=progress.best_epoch + 1, validation_accuracy=progress.best_accuracy,
     )  # fmt: skip
 

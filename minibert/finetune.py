@@ -22,7 +22,7 @@ FREE_ON_RESUME = ("output", "resume", "quiet", "dry_run", "checkpoint_every")
 def main(argv=None):
     """Run the command; returns its exit code."""
     options = parse(argv)
-    from .experiment import new_training, prepare, run_rows, weights_hash  # late: --help need not wait for PyTorch
+    from .experiment import new_training, prepare, run_rows, vectors_of_texts, weights_hash  # late, for --help
     from .plumbing.resume import machine
     from .report import write_report
 
@@ -42,7 +42,8 @@ def main(argv=None):
         check_output(folder, settings, options.resume)  # again: another run may have come and gone
         remove_leftovers(folder)
         keep_settings(folder, settings | {"weights": weights_hash(job.encoder), "machine": machine()}, say)
-        write_report(job, run_rows(job))
+        results = run_rows(job)
+        write_report(job, results, vectors_of_texts(job, results))
     return 0
 
 

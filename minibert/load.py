@@ -11,7 +11,7 @@ from pathlib import Path
 import tokenizers
 import torch
 
-from .config import read_config
+from .config import EncoderConfig, read_config
 from .fast import accelerate
 from .head import HEADS, NATIVE, POOLINGS, Classifier, resolve_head
 from .model import Encoder, Pooler, initialize
@@ -59,7 +59,12 @@ def load_encoder(model, fast=True, dtype=torch.float32):
 
 def read_encoder(folder, fast=True, dtype=torch.float32):
     """`load_encoder` from a folder."""
-    config, tensors = read_config(folder), read_tensors(folder)
+    return encoder_from(folder, read_config(folder), fast, dtype)
+
+
+def encoder_from(folder, config, fast=True, dtype=torch.float32):
+    """`read_encoder` of a folder whose config.json has been read."""
+    tensors = read_tensors(folder)
     has_pooler = any(name.endswith("pooler.dense.weight") for name in tensors)
     with torch.device("meta"):  # shapes only: the numbers come from the checkpoint
         encoder = build_encoder(config, has_pooler, fast)
@@ -134,11 +139,20 @@ def read_classifier(folder, fast=True):
 
     `classifier.account` says what became of every tensor. Raises UserError.
     """
-    folder = Path(folder)
-    values, config = read_json(folder / "config.json"), read_config(folder)
+    return classifier_from(folder, read_json(Path(folder) / "config.json"), fast)
+
+
+def classifier_from(folder, values, fast=True):
+    """`read_classifier` of a folder whose config.json has been read: `values`."""
+    config = EncoderConfig.from_dict(values, f"{folder}/config.json")
     if not holds_classifier(values):
         raise UserError(f"{folder}: holds no classifier (architectures: {shown(values.get('architectures'))})")
     extra = read_extra(values, folder)
+    if extra.get("max_length", 0) > config.longest:
+        raise UserError(
+            f"{folder}/config.json: minibert section has max_length {extra['max_length']}, "
+            f"but the model has {config.longest} positions"
+        )
     native_pooling, native_head = NATIVE[config.family]
     pooling, head = extra.get("pooling", native_pooling), extra.get("head", native_head)
     with torch.device("meta"):  # shapes only: the numbers come from the checkpoint
@@ -150,6 +164,17 @@ def read_classifier(folder, fast=True):
     names = classifier_names(config.family, classifier.is_native)
     classifier.account = fill(classifier, read_tensors(folder), names, folder, ignored)
     return classifier.eval(), extra
+
+
+def read_model(folder, fast=True):
+    """A classifier and its `minibert` section if the folder holds one, else a bare encoder and {}. Raises UserError.
+
+    config.json is read once.
+    """
+    values = read_json(Path(folder) / "config.json")
+    if holds_classifier(values):
+        return classifier_from(folder, values, fast)
+    return encoder_from(folder, EncoderConfig.from_dict(values, f"{folder}/config.json"), fast), {}
 
 
 def read_label_names(values, folder):

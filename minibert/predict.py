@@ -57,13 +57,8 @@ def load_classifier(model, fast=True, device="cpu", precision="fp32"):
             break
     folder = find_checkpoint(model)
     classifier, extra = read_classifier(folder, fast)
-    tokenizer, config = read_tokenizer(folder), classifier.encoder.config
-    check_vocabulary(tokenizer, config, folder)
-    if extra.get("max_length", 0) > config.longest:
-        raise UserError(
-            f"{folder}/config.json: minibert section has max_length {extra['max_length']}, "
-            f"but the model has {config.longest} positions"
-        )
+    tokenizer = read_tokenizer(folder)
+    check_vocabulary(tokenizer, classifier.encoder.config, folder)
     return TextClassifier(classifier, tokenizer, extra, device, precision)
 
 

@@ -272,11 +272,12 @@ def check_losses(losses, progress):
     """
     means = {}
     for name in losses[0]:
+        called = name if name == "loss" else f"{name} loss"
         values = torch.stack([loss[name] for loss in losses]).tolist()
         for i, value in enumerate(values):
             if not np.isfinite(value):
                 raise UserError(
-                    f"the {name} became {value} in epoch {progress.epoch + 1}, "
+                    f"the {called} became {value} in epoch {progress.epoch + 1}, "
                     f"update {progress.update - len(values) + 1 + i}; "
                     "try a smaller --lr, more --warmup or --precision fp32"
                 )

@@ -1,4 +1,8 @@
-"""TODO"""
+"""What the student should match, as numbers: hidden states, relations between tokens, class probabilities.
+
+Each loss is 0 when the student does what the teacher does, and none of them needs a label. The sums are computed in
+fp32 or better, also where a model computes in half precision.
+"""
 
 import math
 
@@ -7,14 +11,12 @@ from torch.nn import functional
 
 from ..model import additive_mask
 
-LOSSES = ("hidden", "relations", "logits")
-
 
 def hidden_loss(student, teacher, attention_mask):
-    """Squared distance of hidden states, relative to the teacher's squared length, mean over the layers.
+    """Squared distance of hidden states, relative to the teacher's squared length: a mean over the layers.
 
-    student, teacher: lists of [B, T, E], paired. 0 is a perfect match, 1 is what answering 0 everywhere scores.
-    Padding is left out.
+    student, teacher: lists of [B, T, E], in pairs. 0 is a perfect match; a student that answers 0 everywhere scores 1.
+    Padding is left out. TinyBERT, eq. 8, but relative, so that no layer counts more because its numbers are larger.
     """
     real = attention_mask.unsqueeze(-1).float()  # [B, T, 1]
     losses = []
@@ -25,10 +27,11 @@ def hidden_loss(student, teacher, attention_mask):
 
 
 def relation_loss(student, teacher, attention_mask, num_heads):
-    """KL divergence (in nats) between two models' relations, mean over real tokens, heads and kinds of relation.
+    """KL divergence (in nats) between two models' relations: a mean over real tokens, heads and kinds of relation.
 
-    student, teacher: lists of [B, T, E], paired (queries, keys, values). A relation is softmax(X X^T / sqrt(D)),
-    taken within each head: what a token resembles, as a distribution over the other tokens. MiniLMv2, eq. 1.
+    student, teacher: lists of [B, T, E], in pairs (queries, keys, values). A relation is softmax(X X^T / sqrt(D)),
+    taken within each head: for each token a distribution over the text's tokens that says which of them it resembles.
+    MiniLMv2, eq. 1 and 2.
     """
     mask = additive_mask(attention_mask, torch.float32)  # [B, 1, 1, T], or None
     real = attention_mask[:, None, :].float()  # [B, 1, T]
@@ -41,6 +44,7 @@ def relation_loss(student, teacher, attention_mask, num_heads):
 
 
 def log_relation(x, mask, num_heads):
+    """The logarithm of a relation: x [B, T, E] -> [B, H, T, T]. mask: additive, [B, 1, 1, T] or None."""
     x = x.unflatten(-1, (num_heads, -1)).transpose(1, 2)  # [B, T, E] -> [B, H, T, D]
     scores = (x / math.sqrt(x.shape[-1])) @ x.transpose(-1, -2)  # [B, H, T, T]
     return (scores.float() if mask is None else scores + mask).log_softmax(dim=-1)
@@ -49,7 +53,7 @@ def log_relation(x, mask, num_heads):
 def logit_loss(student, teacher, temperature):
     """KL divergence between softened class probabilities [B, C], times temperature^2 (Hinton et al. 2015, section 2).
 
-    The factor keeps the gradient's size when the temperature changes.
+    The factor keeps the size of the gradient when the temperature changes.
     """
     ours = (student.float() / temperature).log_softmax(-1)
     theirs = (teacher.float() / temperature).log_softmax(-1)

@@ -1,9 +1,9 @@
 """The climb: have a learner's functions called, one rung after the other, and their answers judged."""
 
 from .call import TIME_LIMIT, ask_learner
-from .judge import judge
 from .references import References
 from .rungs import RUNGS
+from .verdict import judge
 
 
 def run_ladder(module, references=None, rungs=RUNGS, dtype="float32", time_limit=TIME_LIMIT, after_each=None):

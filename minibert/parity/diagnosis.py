@@ -200,7 +200,9 @@ RIVALS = rivals()
 def compatible(first, second):
     variants = {name.partition("#")[2] for name in (first, second)} - {""}
     both_masks = len(variants) == 2 and variants <= {"added", "infinite"}
-    return second not in RIVALS.get(first, ()) and first.partition("#")[0] != second.partition("#")[0] and not both_masks
+    if second in RIVALS.get(first, ()) or first.partition("#")[0] == second.partition("#")[0]:
+        return False
+    return not both_masks
 
 
 def pairs_of(rung):
@@ -219,7 +221,7 @@ def pairs_of(rung):
 
 
 def made(rung, arguments, wrong, dropped=()):
-    """What a rung's function returns for {argument: value} (float64 NumPy) with these mistakes, as one row of numbers."""
+    """What a rung returns for {argument: value} (float64 NumPy) with these mistakes, as one row of numbers."""
     names = frozenset(wrong)
     if rung in ONE_OFF:
         return flattened(ONE_OFF[rung](**arguments, wrong=names))
@@ -338,8 +340,13 @@ def levels(rung):
         yield [(*pair, *convention) for convention in conventions for pair in pairs]
 
 
-def explain(rung, answers, tolerance, dropped=()):
+def explain(rung, answers, tolerance):
     """[explanations]: each the mistakes and conventions that, made together, lead to these answers; [] if none do."""
+    return without_variants(explain_names(rung, answers, tolerance))
+
+
+def explain_names(rung, answers, tolerance, dropped=()):
+    """The same as tuples of names, #VARIANTs included."""
     search = Search(rung, answers, tolerance, dropped)
     nearest, chosen = np.inf, []
     for candidates in levels(rung):
@@ -348,7 +355,7 @@ def explain(rung, answers, tolerance, dropped=()):
             nearest, chosen = found, names
         if nearest <= search.certain:
             break
-    return without_variants(chosen)
+    return chosen
 
 
 def without_variants(explanations):

@@ -342,7 +342,8 @@ class Known:
         if "pooler-reads-second-token" in wrong:
             return hidden[:, 1]
         if "pooler-reads-mean" in wrong:
-            return hidden.mean(1) if wrong["pooler-reads-mean"] == "padded" else self.mean_pooling(hidden, attention_mask)
+            padded = wrong["pooler-reads-mean"] == "padded"
+            return hidden.mean(1) if padded else self.mean_pooling(hidden, attention_mask)
         if "pooler-reads-maximum" in wrong:
             return hidden.max(1)
         return hidden[:, 0]
@@ -389,8 +390,10 @@ class Known:
         x = self.place("first token", self.first_token(hidden, attention_mask))
         if "head-without-dense" not in wrong:
             x = self.place("head before its activation", self.linear(x, weights, dense))
-        chosen = {"head-without-relu": lambda x: x, "head-without-tanh": lambda x: x, "head-tanh-for-relu": np.tanh, "head-gelu": self.gelu,
-                  "head-relu-for-tanh": lambda x: np.maximum(x, 0)}  # fmt: skip
+        chosen = {
+            "head-without-relu": lambda x: x, "head-without-tanh": lambda x: x, "head-tanh-for-relu": np.tanh,
+            "head-gelu": self.gelu, "head-relu-for-tanh": lambda x: np.maximum(x, 0),
+        }  # fmt: skip
         x = next((function for name, function in chosen.items() if name in wrong), right)(x)
         return self.logits(self.place("head's hidden vector", x), weights, output)
 

@@ -21,8 +21,6 @@ def corrections(t, beta1, beta2, wrong):
         t = t - 1
     if "betas-swapped-in-correction" in wrong:
         beta1, beta2 = beta2, beta1
-    if "power-missing" in wrong:
-        t = 1
     mean, square = 1 - beta1**t, 1 - beta2**t
     if "only-square-corrected" in wrong:
         mean = 1.0

@@ -48,7 +48,7 @@ def listen(function, arguments, module=None):
 
 
 def ask(rung, function, arguments, module=None):
-    """The learner's answer; at a rung about dropout, what `listen` returns. Wrong where two calls give different answers."""
+    """The learner's answer (about dropout: what `listen` returns). Wrong where two calls give different answers."""
     if rung.places:
         return listen(function, arguments, module)
     output = function(*arguments())

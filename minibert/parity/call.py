@@ -12,7 +12,7 @@ import traceback
 import numpy as np
 
 from .judge import to_array
-from .learner import here_first, last_lines, own_folder
+from .learner import here_first, import_root, last_lines, raises_interrupt
 from .listening import ask
 from .references import converter
 from .results import ERROR, SKIP, Reply, Wrong
@@ -34,7 +34,7 @@ def ask_learner(module, rung, references, dtype="float32", time_limit=TIME_LIMIT
         return Reply(ERROR, f"{rung.name} is a {type(function).__name__}, not a function")
     try:
         convert = converter(array_kind(module), dtype)
-        with limited(time_limit), here_first(own_folder(module)):
+        with limited(time_limit), here_first(import_root(module) or "."):
             return ask_cases(function, rung, references, convert, module)
     except Wrong as error:
         status, note, *mistakes = error.args
@@ -43,7 +43,7 @@ def ask_learner(module, rung, references, dtype="float32", time_limit=TIME_LIMIT
         note = f"did not return within {time_limit:g} seconds"
         return Reply(ERROR, note, details=last_lines(traceback.extract_tb(error.__traceback__), module))
     except BaseException as error:
-        if isinstance(error, KeyboardInterrupt) and not raised_by(error, module):
+        if isinstance(error, KeyboardInterrupt) and not raises_interrupt(error):
             raise
         return failure(error, module, rung, function)
 
@@ -117,12 +117,6 @@ def failure(error, module, rung, function):
     if isinstance(error, EOFError):
         words += "; input() asks, and nobody is there to answer"
     return Reply(ERROR, f"{type(error).__name__}: {words}", details=details)
-
-
-def raised_by(error, module):
-    """Does a KeyboardInterrupt come from a line of the learner's that raises it, and not from the keyboard?"""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return "KeyboardInterrupt" in (frame.line or "") and bool(last_lines([frame], module))
 
 
 @contextlib.contextmanager

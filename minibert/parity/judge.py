@@ -229,7 +229,7 @@ def place(rung, references, case, name, index, got, expected):
     axes = rung.axes if len(rung.axes) == len(index) else ("index",) * len(index)
     words = [] if rung.axes else [f"{key} {brief(value, references)}" for key, value in case["arguments"].items()]
     words += [name] if name else []
-    words += [f"{axis} {i}" for axis, i in zip(axes, index, strict=True)]
+    words += [f"{axis} {i}" for axis, i in zip(axes, index, strict=True) if rung.axes]
     return f"{', '.join(words)}{': ' if words else ''}{got:.6g}, expected {expected:.6g}"
 
 

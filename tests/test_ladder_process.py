@@ -20,7 +20,7 @@ from minibert.parity.values import Foreign, pack, portable, unpack
 HOSTILE = """\
 import ctypes, faulthandler, os, signal, sys, threading, time
 import numpy as np
-ARRAYS = "numpy"
+ARRAYS, FORKS = "numpy", []
 
 class Escape(BaseException):
     pass
@@ -51,7 +51,7 @@ DONE = {  # what the function does: what its rung says
     "sys.exit(0)": "SystemExit: 0",
     "raise GeneratorExit": "GeneratorExit: no message",
     "sys.setrecursionlimit(10**9); return layer_norm(x, weight, bias, eps)": "",
-    "os.fork(); return np.zeros(3)": "shape [3], expected [3, 7, 20]",
+    "FORKS or FORKS.append(os.fork()); return np.zeros(3)": "shape [3], expected [3, 7, 20]",
     "sys.stdout.close(); sys.stderr.close(); return 1 / 0": "ZeroDivisionError",
 }  # fmt: skip
 

@@ -15,9 +15,10 @@ from .known_model import Known
 ADDED, INFINITE = "#added", "#infinite"  # how a mask blocks: -1e4 in the place of scores, added to them, or -inf
 
 NORM = (
-    "unbiased-variance", "eps-1e-5", "eps-1e-6", "eps-1e-12", "eps-outside-root", "no-scale-and-shift", "no-shift",
+    "unbiased-variance", "eps-1e-5", "eps-1e-6", "eps-outside-root", "no-scale-and-shift", "no-shift",
     "normalised-over-tokens", "normalised-over-everything", "mean-not-subtracted", "divided-by-variance",
 )  # fmt: skip
+ROBERTA_NORM = tuple(name.replace("eps-1e-5", "eps-1e-12") for name in NORM)  # RoBERTa's own eps is 1e-5
 ACTIVATION = ("gelu-tanh", "gelu-sigmoid", "relu", "silu", "gelu-without-root")
 EMBEDDINGS = (
     "token-types-missing", "token-types-all-0", "token-types-all-1", "positions-off-by-one",
@@ -54,7 +55,8 @@ ORDER = (
     "first-layer-norm-missing", "second-layer-norm-missing", "no-attention-residual", "no-feed-forward-residual",
     "residual-from-layer-input",
 )  # fmt: skip
-LAYER = (*ORDER, *NORM, *FORWARD, *ATTENTION)
+INSIDE_LAYER = (*ORDER, *FORWARD, *ATTENTION)
+LAYER = (*INSIDE_LAYER, *NORM)
 LAYERS = ("last-layer-missing", "layers-reversed", "one-layer-repeated")
 FIRST_TOKEN = (
     "pooler-reads-last-token", "pooler-reads-second-token", "pooler-reads-mean", "pooler-reads-mean#padded",
@@ -92,15 +94,15 @@ MISTAKES_OF = {  # rung: what may be wrong there
     "gelu": (*ACTIVATION, "activation-missing"),
     "bert_embeddings": (*EMBEDDINGS, *NORM),
     "distilbert_embeddings": (*EMBEDDINGS[3:], *NORM),
-    "roberta_embeddings": (*ROBERTA_EMBEDDINGS, *NORM),
+    "roberta_embeddings": (*ROBERTA_EMBEDDINGS, *ROBERTA_NORM),
     "attention_probabilities": PROBABILITIES,
     "multi_head_attention": ATTENTION,
-    "feed_forward": (*FORWARD, "weights-untransposed", "bias-missing"),
+    "feed_forward": (*FORWARD, "bias-missing"),
     "layer": LAYER,
     "distilbert_layer": LAYER,
     "bert_encoder": (*LAYERS, *EMBEDDINGS, *LAYER),
     "distilbert_encoder": (*LAYERS, *EMBEDDINGS[3:], *LAYER),
-    "roberta_encoder": (*LAYERS, *ROBERTA_EMBEDDINGS, *LAYER),
+    "roberta_encoder": (*LAYERS, *ROBERTA_EMBEDDINGS, *INSIDE_LAYER, *ROBERTA_NORM),
     "pooler": POOLER,
     "mean_pooling": (
         "mean-over-all-positions", "sum-divided-by-length", "mean-without-cls", "first-token-for-mean",
@@ -140,7 +142,8 @@ MISTAKES_OF = {  # rung: what may be wrong there
 CONVENTIONS_OF = {
     "adamw": ADAM_CONVENTIONS,
     "adamw_several": (
-        *ADAM_CONVENTIONS, ("one-step-count",), *(("one-step-count", *names) for names in ADAM_CONVENTIONS),
+        *ADAM_CONVENTIONS, ("one-step-count",),
+        *(("one-step-count", *names) for names in ADAM_CONVENTIONS if "no-bias-correction" not in names),
     ),
     "warmup_schedule": (
         ("schedule-of-bert",), ("schedule-noam",), ("schedule-polynomial",), ("schedule-polynomial#end",),
@@ -324,7 +327,15 @@ class Search:
         found = sorted((d, names) for names in candidates if (d := self.distance(names)) < np.inf)
         if not found:
             return np.inf, []
-        return found[0][0], [names for d, names in found if d <= 3 * found[0][0] + 1e-9]
+        best = [names for d, names in found if d <= 3 * found[0][0] + 1e-9]
+        return found[0][0], [names for names in best if self.meets_padding(names)] or best
+
+    def meets_padding(self, wrong):
+        """Is what was returned the same at padding, too? It is not compared, but it can tell two mistakes apart."""
+        return all(
+            distance(answer.got, made(self.rung, answer.arguments, wrong, self.dropped)) <= self.limit
+            for answer in self.answers
+        )
 
 
 def levels(rung):

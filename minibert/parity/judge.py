@@ -132,12 +132,14 @@ def explained(result, rung, cases, outputs, references, tolerance):
 
 def named_other(result, explanations):
     """Conventions alone make the result OTHER; anything else is a mistake, or mistakes."""
-    for explanation in explanations:
-        names = explanation.split(" + ")
+    split = [explanation.split(" + ") for explanation in explanations]
+    for names in split:
         if all(name in CONVENTIONS for name in names):
             result.status, result.conventions = OTHER, names
             return result
-    result.mistakes = explanations
+    mistakes = [" + ".join(name for name in names if name not in CONVENTIONS) for names in split]
+    result.mistakes = list(dict.fromkeys(mistakes))
+    result.conventions = [name for name in split[0] if name in CONVENTIONS] if split else []
     return result
 
 

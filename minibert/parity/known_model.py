@@ -205,7 +205,7 @@ class Known:
         scores = self.place("scaled scores", scores / self.scale(query))
         scores = self.place("masked scores", self.masked(scores, attention_mask))
         if "no-softmax" in wrong:
-            return scores
+            return self.place("probabilities", scores)
         axes = {"softmax-over-queries": -2, "softmax-over-heads": 1, "softmax-over-batch": 0}
         probabilities = softmax(scores, next((axis for name, axis in axes.items() if name in wrong), -1))
         if "scaled-after-softmax" in wrong:
@@ -377,9 +377,9 @@ class Known:
         return softmax(logits) if "softmax-on-logits" in self.wrong else logits
 
     def bert_head(self, hidden, attention_mask, weights):
-        if "classifier-without-pooler" in self.wrong:
-            return self.logits(hidden[:, 0], weights, "classifier")
-        pooled = self.place("pooled vector", self.pooler(hidden, attention_mask, weights))
+        without = "classifier-without-pooler" in self.wrong
+        pooled = hidden[:, 0] if without else self.pooler(hidden, attention_mask, weights)
+        pooled = self.place("pooled vector", pooled)
         return self.logits(pooled, weights, "classifier")
 
     bert_head_dropout = bert_head

@@ -9,6 +9,10 @@ import math
 import numpy as np
 
 STUCK = ("optimizer-state-reset", "step-count-stuck")
+FOLDED = {  # with a correction that is folded into the learning rate, and mistakes that can be made only there
+    "folded-bias-correction", "correction-without-root", "correction-upside-down", "learning-rate-compounded",
+    "rate-compounded-over-parameters",
+}  # fmt: skip
 
 
 def corrections(t, beta1, beta2, wrong):
@@ -57,7 +61,7 @@ def adam_direction(state, lr, beta1, beta2, eps, wrong):
     mean, square = state["mean"], state["square"]
     if "no-bias-correction" in wrong:
         c1 = c2 = 1.0
-    if "folded-bias-correction" in wrong:
+    if FOLDED & wrong:
         root = c2 if "correction-without-root" in wrong else math.sqrt(c2)
         with np.errstate(all="ignore"):
             rate = lr * np.float64(c1) / root if "correction-upside-down" in wrong else lr * root / np.float64(c1)

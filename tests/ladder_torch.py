@@ -263,10 +263,8 @@ def attention_probabilities(query, key, attention_mask, dropout=None):
     scores = block(scores, attention_mask)
     if wrong("dropout-on-masked-scores"):
         scores = drop(scores)
-    if wrong("no-softmax"):
-        return scores
     axis = -2 if wrong("softmax-over-queries") else 1 if wrong("softmax-over-heads") else -1
-    probabilities = scores.softmax(0 if wrong("softmax-over-batch") else axis)
+    probabilities = scores if wrong("no-softmax") else scores.softmax(0 if wrong("softmax-over-batch") else axis)
     if wrong("scaled-after-softmax"):
         probabilities = probabilities / math.sqrt(width)
     if wrong("softmax-gradient-elementwise"):
@@ -589,6 +587,11 @@ def parameter_groups(names):
     return [name for name in names if decays(name)], [name for name in names if not decays(name)]
 
 
+ONLY_FOLDED = (
+    "correction-without-root", "correction-upside-down", "learning-rate-compounded", "rate-compounded-over-parameters",
+)  # fmt: skip
+
+
 class Moments:
     """What AdamW remembers of one parameter."""
 
@@ -644,7 +647,7 @@ def adam_step(parameter, gradient, state, lr, beta1, beta2, eps, decay):
     if wrong("no-bias-correction", "only-mean-corrected"):
         c2 = torch.ones_like(c2)
     rate = lr
-    if wrong("folded-bias-correction"):
+    if wrong("folded-bias-correction", *ONLY_FOLDED):
         root = c2 if wrong("correction-without-root") else c2.sqrt()
         rate = float(lr * c1 / root if wrong("correction-upside-down") else lr * root / c1)
     else:

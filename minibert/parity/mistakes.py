@@ -61,7 +61,7 @@ MISTAKES = {
     "no-softmax": ("there is no softmax", "softmax over the keys, the last axis"),
     "softmax-over-heads": ("the softmax runs over the heads", "over the keys, the last axis"),
     "softmax-over-batch": ("the softmax runs over the batch", "over the keys, the last axis"),
-    "no-mask": ("attention_mask is ignored", "give padded keys a score of about -1e4 or -inf before the softmax"),
+    "no-mask": ("attention_mask has no effect: it is ignored, or added along the queries", "give padded keys a score of about -1e4 or -inf before the softmax"),
     "mask-inverted": ("the mask is inverted", "1 is a token and 0 is padding: block where it is 0"),
     "mask-after-softmax": ("the mask comes after the softmax", "mask the scores, so that each row still sums to 1"),
     "mask-on-queries": ("the mask blocks queries", "block keys: attention_mask[:, None, None, :]"),

@@ -61,12 +61,21 @@ def recognise(x, seen, wanted, mask):
         if candidate.size != x.size:
             continue
         off = distance(ranked(x), ranked(candidate)) / (1 + np.abs(ranked(candidate)).max())
-        if off > best and candidate.shape == x.shape and x.ndim > 2:
-            real = (mask if x.ndim == 3 else np.broadcast_to(mask[:, None], x.shape[:3])) == 1
+        real = real_tokens(x.shape, mask)
+        if off > best and candidate.shape == x.shape and real is not None:
             off = distance(clipped(x[real]), clipped(candidate[real])) / (1 + np.abs(clipped(candidate[real])).max())
-        if off < 0.1 * best or (off < best and not found):
+        if max(off, 1e-7) < (0.1 * best if found else best):
             best, found = max(off, 1e-7), name
     return found
+
+
+def real_tokens(shape, mask):
+    """Which rows of an array [B, T, ...] or [B, H, T, ...] belong to real tokens; None for another shape."""
+    if len(shape) == 3 and shape[:2] == mask.shape:
+        return mask == 1
+    if len(shape) == 4 and (shape[0], shape[2]) == mask.shape:
+        return np.broadcast_to(mask[:, None] == 1, shape[:3])
+    return None
 
 
 def ranked(x):

@@ -1,9 +1,9 @@
-"""Which texts share a batch. Padding is work thrown away, so texts of like length go together.
+"""Batches: how encoded texts become the tensors that the encoder takes, and which texts share one.
 
-A random batch of 16 film reviews holds one of full length nine times out of ten, and pads all others to it.
-Bucketing sorts within a random pool of batches instead: each epoch still shuffles, and little is padded.
-And batches come in few lengths, because a CPU compiles its matrix products anew for each shape, and keeps them all.
-Next: `metrics.py`, which judges what comes out.
+Padding is work thrown away, so texts of similar length go together. A random batch of 16 film reviews holds one of
+full length nine times out of ten, and pads all the others to it. Bucketing sorts within a random pool of batches
+instead: each epoch is still shuffled, and little is padded. And batches come in few lengths, because a CPU compiles its
+matrix products anew for each shape, and keeps them all.
 """
 
 from typing import NamedTuple
@@ -19,6 +19,7 @@ class Sequence(NamedTuple):
 
     ids: np.ndarray  # [T] int32, special tokens included
     first_length: int  # tokens of type 0; the rest, a pair's second text, are of type 1
+    whole_length: int = 0  # tokens before the text was cut to a limit
 
 
 class Batch(NamedTuple):
@@ -38,7 +39,7 @@ def collate(sequences, pad_id=0, length=None):
     input_ids = np.full((len(sequences), length), pad_id, dtype=np.int64)
     attention_mask = np.zeros_like(input_ids)
     token_type_ids = np.zeros_like(input_ids)
-    for row, (ids, first_length) in enumerate(sequences):
+    for row, (ids, first_length, *_) in enumerate(sequences):
         input_ids[row, : len(ids)] = ids
         attention_mask[row, : len(ids)] = 1
         token_type_ids[row, first_length : len(ids)] = 1
@@ -70,7 +71,7 @@ def padded_length(longest, limit):
 
 
 def bucketed_batches(lengths, batch_size, seed, epoch):
-    """Index batches for one training epoch, a list of lists; every index once, like lengths together.
+    """Index batches for one training epoch, a list of lists; every index once, similar lengths together.
 
     The order depends on (seed, epoch) alone, so a resumed run finds its place by counting. The last batch of
     the pool may be short.

@@ -2,14 +2,13 @@
 
 BERT's field names are ours; DistilBERT's (`dim`, `n_heads`, `hidden_dim` = the feed-forward width, ...) are
 translated here and nowhere else. A value we do not implement is refused by name, never ignored.
-Next: `dropout.py`, `attention.py` and `linear.py`, then `model.py`, where the numbers become modules.
 """
 
 
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from .plumbing.files import UserError, read_json
+from .plumbing.files import UserError, read_json, shown
 
 ACTIVATIONS = ("gelu", "gelu_new", "relu")  # implemented in model.py
 #   ours                              BERT's config.json               DistilBERT's config.json
@@ -38,16 +37,20 @@ OPTIONAL = {
     "initializer_range": 0.02,
     "pad_token_id": 0,
 }
-#   ours, smallest, largest
+#   ours, smallest, largest: far beyond any BERT, and small enough for a number out of a damaged file to be noticed here
 LIMITS = (
-    ("vocab_size", 1, float("inf")),
-    ("hidden_size", 1, float("inf")),
-    ("num_attention_heads", 1, float("inf")),
-    ("intermediate_size", 1, float("inf")),
-    ("max_position_embeddings", 1, float("inf")),
+    ("vocab_size", 1, 10**8),
+    ("hidden_size", 1, 10**6),
+    ("num_hidden_layers", 0, 1000),
+    ("num_attention_heads", 1, 10**6),
+    ("intermediate_size", 1, 10**7),
+    ("max_position_embeddings", 1, 10**7),
+    ("type_vocab_size", 0, 10**6),
     ("hidden_dropout_prob", 0, 0.999),
     ("attention_probs_dropout_prob", 0, 0.999),
     ("classifier_dropout", 0, 0.999),
+    ("layer_norm_eps", 0, 1),
+    ("initializer_range", 0, 100),
 )
 # Settings that would change the arithmetic, and the only value under which ours is right.
 REQUIRED_VALUES = {
@@ -93,7 +96,7 @@ class EncoderConfig:
         """From the contents of a `config.json`. `source` is how errors call it."""
         model_type = values.get("model_type")
         if model_type not in ("bert", "distilbert"):
-            raise UserError(f"{source}: model_type is {model_type!r}; minibert reads 'bert' and 'distilbert'")
+            raise UserError(f"{source}: model_type is {shown(model_type)}; minibert reads 'bert' and 'distilbert'")
         family = {ours: (bert if model_type == "bert" else distilbert) for ours, bert, distilbert in FIELDS}
         found, missing = {}, []
         for ours, theirs in family.items():
@@ -113,16 +116,17 @@ class EncoderConfig:
             _check_type(found[field.name], field.type, f"{source}: {family[field.name] or field.name}")
         for ours, low, high in LIMITS:
             if not low <= found[ours] <= high:
-                bounds = f"at least {low}" if high == float("inf") else f"from {low} to {high}"
-                raise UserError(f"{source}: {family[ours] or ours} is {found[ours]}; expected {bounds}")
+                name = family[ours] or ours
+                raise UserError(f"{source}: {name} is {shown(found[ours])}; expected a number from {low} to {high}")
         if found["pad_token_id"] >= found["vocab_size"]:
-            raise UserError(f"{source}: pad_token_id is {found['pad_token_id']}, but vocab_size {found['vocab_size']}")
+            pad = shown(found["pad_token_id"])
+            raise UserError(f"{source}: pad_token_id is {pad}, but vocab_size {found['vocab_size']}")
         for name, only in REQUIRED_VALUES.items():
             if values.get(name, only) != only:
-                raise UserError(f"{source}: {name} is {values[name]!r}; only {only!r} is supported")
+                raise UserError(f"{source}: {name} is {shown(values[name])}; only {only!r} is supported")
         if found["hidden_act"] not in ACTIVATIONS:
             name = family["hidden_act"]
-            raise UserError(f"{source}: {name} is {found['hidden_act']!r}; supported: {', '.join(ACTIVATIONS)}")
+            raise UserError(f"{source}: {name} is {shown(found['hidden_act'])}; supported: {', '.join(ACTIVATIONS)}")
         if found["hidden_size"] % found["num_attention_heads"]:
             raise UserError(
                 f"{source}: {found['num_attention_heads']} heads do not divide a width of {found['hidden_size']}"
@@ -148,6 +152,6 @@ def _check_type(value, wanted, where):
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
         return
     if not isinstance(value, wanted) or isinstance(value, bool):
-        raise UserError(f"{where} is {value!r}; expected {'a number' if wanted is not str else 'text'}")
+        raise UserError(f"{where} is {shown(value)}; expected {'a number' if wanted is not str else 'text'}")
     if wanted is int and value < 0:
-        raise UserError(f"{where} is {value}; expected 0 or more")
+        raise UserError(f"{where} is {shown(value)}; expected 0 or more")

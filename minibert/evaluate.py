@@ -1,32 +1,35 @@
-"""TODO"""
+"""A model's outputs for every example, whatever the model is."""
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
 from .batch import sorted_batches
-from .fast.linear import cast_once
 from .plumbing.device import autocast, to_device
 
 EVALUATION_TOKENS = {"cpu": 2**12, "cuda": 2**14}  # in a batch, padding included
 
 
 def predict(model, examples, device, precision="fp32", quiet=True, name="predicting"):
-    """Logits of every example in its own order, float32 NumPy [N, C]; eval mode."""
+    """Logits of every example in its own order, float32 NumPy [N, C]; eval mode.
+
+    examples: as `compute_all` takes them. The model lies on `device` already.
+    """
     model.eval()
-    (logits,) = compute_all(model, lambda *inputs: [model(*inputs)], examples, device, precision, quiet, name)
+    (logits,) = compute_all(lambda *inputs: [model(*inputs)], examples, device, precision, quiet, name)
     return logits.numpy()
 
 
-@torch.no_grad()  # in inference mode autocast would cast every weight again for every batch
-def compute_all(model, compute, examples, device, precision, quiet, name):
-    """Call `compute(*inputs)`, which asks `model` for a list of tensors [B, ...], on all examples, longest texts first.
+@torch.no_grad()
+def compute_all(compute, examples, device, precision, quiet, name):
+    """Call `compute(*inputs)`, which returns a list of tensors [B, ...], on all examples, longest texts first.
 
-    Returns a list of float32 tensors [N, ...] on the CPU, in the examples' own order. Eval mode is the caller's part.
+    examples: has `lengths` [N] and `inputs(indices)`, a tuple of tensors. Returns a list of float32 tensors [N, ...] on
+    the CPU, in the examples' own order. Eval mode is the caller's part.
     """
     outputs, order = [], []
     bar = tqdm(total=len(examples), desc=name, unit=" texts", disable=quiet or None)
-    with bar, autocast(device, precision), cast_once(model):  # one for all batches: each weight is cast only once
+    with bar, autocast(device, precision):
         for indices in sorted_batches(examples.lengths, EVALUATION_TOKENS[device.type]):
             results = compute(*to_device(examples.inputs(indices), device))
             outputs.append([result.float() for result in results])

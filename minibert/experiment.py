@@ -1,84 +1,222 @@
-"""TODO"""
+"""One task, one checkpoint, four rows: majority, bag of words, frozen encoder, fine-tuned encoder.
+
+Each row's result is kept under OUTPUT/work as soon as it is there, so that --resume repeats nothing.
+"""
 
 import hashlib
 import json
 import time
-from dataclasses import replace
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from . import baselines, metrics
-from .data.dataset import class_weights
+from .batch import Examples, bucketed_batches, padding_fraction
+from .data import Columns, balanced_weights, load_task
 from .evaluate import predict
+from .fast import touched_rows
 from .frozen import encode, fit_heads
-from .head import NATIVE, POOLINGS, Classifier
-from .load import load_encoder, new_classifier, save_classifier
+from .head import NATIVE, POOLINGS, Classifier, resolve_head
+from .load import put_head, read_encoder, read_tokenizer, save_classifier
 from .metrics import softmax
-from .plumbing.files import UserError, read_json, write_json
+from .plumbing.checkpoint import find_checkpoint
+from .plumbing.device import resolve_device, resolve_precision
+from .plumbing.files import UserError, read_checked_json, write_checked_json
 from .plumbing.resume import Log, read_update
+from .tokenizer import check_vocabulary
 from .train import TrainSettings, train
 
+PARTS = ("train", "validation", "test")
 
+
+@dataclass
 class Job:
-    """What every part of a run needs, and the memory of the parts that are done."""
+    """What every row of an experiment needs. Options are those of `python -m minibert.finetune`."""
 
-    def __init__(self, options, folder, task, examples, tokenizer, checkpoint, device, precision, say):
-        self.options, self.folder, self.task, self.examples = options, folder, task, examples
-        self.tokenizer, self.checkpoint, self.device, self.precision = tokenizer, checkpoint, device, precision
-        self.say = say
-        self.names = task.train.label_names
-        parts = [(part.texts, part.pairs, part.labels) for part in (task.train, task.validation, task.test)]
-        self.data = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-        balanced = options.class_weights == "balanced"
-        self.class_weights = class_weights(task.train.labels, len(self.names)) if balanced else None
-        self.work = folder / "work"
+    options: object
+    folder: Path  # where the run is kept
+    task: object  # data.Task
+    checkpoint: Path  # the pretrained model's folder
+    tokenizer: object
+    encoder: object  # the pretrained one; None when a training has changed it
+    pooling: str  # of the fine-tuned classifier, and its head
+    head: str
+    device: torch.device
+    precision: str
+    why: str  # this precision
+    examples: dict  # part -> Examples
+    class_weights: object  # [C], or None
+    facts: list  # what the run begins with, in lines for a person
+    say: object  # prints lines, or does nothing
 
-    def once(self, key, compute):
-        """`compute()`, or what it returned before. The result is a dict of JSON values."""
-        path = self.work / f"{key}.json"
-        if path.is_file():
-            result = read_json(path)
-            if result.get("data", self.data) != self.data:
-                raise UserError(f"{path}: {self.task.name}'s texts have changed since; start another run with --output")
-            return result
-        result = compute() | {"data": self.data}
-        write_json(path, result)
+    def pretrained(self):
+        """The pretrained encoder; it is read again only when a training has changed it."""
+        if self.encoder is None:
+            self.encoder = read_encoder(self.checkpoint)
+        return self.encoder
+
+    @property
+    def label_names(self):
+        return self.task.train.label_names
+
+    def training_state(self, seed):
+        """Where the state of an unfinished training lies."""
+        return self.folder / "work" / f"finetuned-{seed}.safetensors"
+
+
+# ---- before anything is computed
+
+
+def prepare(options, folder, say):
+    """Read and check all that a run needs: a `Job`. Nothing is written. Raises UserError."""
+    device = resolve_device(options.device)
+    precision, why = resolve_precision(options.precision, device)
+    columns = Columns(options.text_column, options.pair_column, options.label_column, options.group_column)
+    task = load_task(options.task, options.data, options.limit, options.test_limit, columns, options.sample)
+    checkpoint = find_checkpoint(options.model)
+    tokenizer, encoder = read_tokenizer(checkpoint), read_encoder(checkpoint)
+    check_vocabulary(tokenizer, encoder.config, checkpoint)
+    longest = encoder.config.max_position_embeddings
+    if options.max_length > longest:
+        raise UserError(f"--max-length {options.max_length}: the model has {longest} positions")
+    pooling, head = choose_head(options, encoder)
+    balanced = options.class_weights == "balanced"
+    class_weights = balanced_weights(task.train.labels, len(task.train.label_names)) if balanced else None
+    job = Job(options, folder, task, checkpoint, tokenizer, encoder, pooling, head, device, precision, why, {},
+              class_weights, [], say)  # fmt: skip
+    job.facts += describe(job)
+    say(*job.facts)
+    for part in PARTS:
+        texts = getattr(task, part)
+        sequences = tokenizer.encode(texts.texts, texts.pairs, options.max_length, options.truncation)
+        job.examples[part] = Examples(sequences, texts.labels, tokenizer.pad_id)
+    job.facts.append(describe_lengths(job))
+    say(job.facts[-1], *describe_weights(encoder.account))
+    return job
+
+
+def choose_head(options, encoder):
+    """(pooling, head) of the fine-tuned classifier. UserError when they do not fit the encoder, or a frozen row's."""
+    family = encoder.config.model_type
+    try:
+        pooling, head = resolve_head(family, options.pooling, options.head)
+    except ValueError as error:
+        fitting = f"use --pooling {NATIVE[family][0]}"
+        raise UserError(f"--head {options.head} --pooling {options.pooling}: {error}; {fitting}") from None
+    if options.mode in ("both", "frozen"):
+        frozen_poolings(options, encoder)
+    if options.mode in ("both", "finetune") and pooling == "pooler" and family != "bert":
+        raise UserError(f"--pooling pooler: this {family} encoder has no pooler; use --pooling cls or mean")
+    return pooling, head
+
+
+def describe(job):
+    """Task, splits, model and machine, in lines for a person."""
+    task, config, names = job.task, job.encoder.config, job.label_names
+    return [
+        f"task: {task.name}; {len(task.train):,} train, {len(task.validation):,} validation, {len(task.test):,} test; "
+        f"labels {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}",
+        f"splits: {task.splits}",
+        f"model: {job.options.model} ({config.model_type}, {config.num_hidden_layers} layers, "
+        f"width {config.hidden_size})",
+        f"texts: at most {job.options.max_length} tokens, keeping the {job.options.truncation}",
+        f"computing on {device_name(job.device)} in {job.precision} ({job.why})",
+    ]
+
+
+def describe_lengths(job):
+    """How long the training texts are, in a line."""
+    lengths, limit = job.examples["train"].lengths, job.options.max_length
+    padding = padding_fraction(lengths, bucketed_batches(lengths, job.options.batch_size, 0, 0))
+    return (
+        f"training texts: {lengths.mean():.0f} tokens on average, {(lengths >= limit).mean():.0%} fill the limit; "
+        f"{padding:.1%} of each epoch is padding, after bucketing by length"
+    )
+
+
+def device_name(device):
+    if device.type == "cuda":
+        return torch.cuda.get_device_name()
+    return f"{torch.get_num_threads()} CPU cores"
+
+
+def describe_weights(account):
+    """What became of the checkpoint's tensors, in lines."""
+    lines = [f"weights: {len(account.loaded)} tensors loaded, {len(account.ignored)} ignored"]
+    return lines + [f"  ignored {name}: {why}" for name, why in account.ignored.items()]
+
+
+def describe_training(classifier):
+    """What starts fresh, and how many parameters will be trained, in lines."""
+    account, table = classifier.encoder.account, classifier.parameter_table()
+    lines = [f"  new {name}: {why}" for name, why in account.new.items()]
+    return lines + ["  trainable parameters: " + ", ".join(f"{name} {trainable:,}" for name, trainable, _ in table)]
+
+
+# ---- the rows
+
+
+def run_rows(job):
+    """Compute every row that is not kept yet: {row: {seed: result}}."""
+    options = job.options
+    known = fingerprint(job.task)
+    results = {"majority": {}, "bag-of-words": {}, "frozen": {}, "finetuned": {}}
+    for seed in options.seeds:
+        results["majority"][seed] = keep(job, "majority", known, lambda: majority_row(job))
+        results["bag-of-words"][seed] = keep(job, "bag-of-words", known, lambda: bag_of_words_row(job))
+        if options.mode in ("both", "frozen"):
+            results["frozen"][seed] = keep(job, f"frozen-{seed}", known, lambda seed=seed: frozen_row(job, seed))
+        if options.mode in ("both", "finetune"):
+            key = f"finetuned-{seed}"
+            results["finetuned"][seed] = keep(job, key, known, lambda seed=seed: finetuned_row(job, seed))
+            job.training_state(seed).unlink(missing_ok=True)  # only now: a kill before loses nothing
+    return {name: by_seed for name, by_seed in results.items() if by_seed}
+
+
+def fingerprint(task):
+    """A hash of all the texts and labels of a task."""
+    parts = [(part.texts, part.pairs, part.labels) for part in (task.train, task.validation, task.test)]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def keep(job, key, data, compute):
+    """`compute()`, a dict of JSON values, or what it returned before. data: the hash of the texts that it is about."""
+    path = job.folder / "work" / f"{key}.json"
+    if path.is_file():
+        result = read_checked_json(path)
+        if result.get("data", data) != data:
+            raise UserError(f"{path}: {job.task.name}'s texts have changed since; start another run with --output")
         return result
+    result = compute() | {"data": data}
+    write_checked_json(path, result)
+    return result
 
-    def checkpoint_path(self, seed):
-        return self.work / f"finetuned-{seed}.safetensors"
 
-    def result(self, probabilities, seconds, trainable, **more):
-        row = metrics.score(self.task.test.labels, probabilities, self.names, seconds, trainable)
-        return {"row": row, "probabilities": np.round(probabilities, 9).tolist(), **more}
-
-    def keep_best(self, name, seed, validation_accuracy, classifier):
-        """Save the classifier unless an earlier seed did better on validation."""
-        for earlier in self.options.seeds[: self.options.seeds.index(seed)]:
-            if read_json(self.work / f"{name}-{earlier}.json")["validation_accuracy"] >= validation_accuracy:
-                return
-        folder = self.folder / name
-        extra = {"max_length": self.options.max_length, "truncation": self.options.truncation, "seed": seed}
-        extra["pairs"] = self.task.train.pairs is not None
-        save_classifier(classifier, folder, extra)
-        self.tokenizer.save(folder)
+def make_result(job, probabilities, seconds, trainable, **more):
+    """What is kept of a row: its figures on test, the probabilities behind them, and what was chosen on validation."""
+    row = metrics.score(job.task.test.labels, probabilities, job.label_names)
+    row |= {"seconds": round(seconds, 1), "trainable_parameters": trainable}
+    return {"row": row, "probabilities": np.round(probabilities, 9).tolist(), **more}
 
 
 def majority_row(job):
+    """Always the biggest class."""
     started = time.monotonic()
-    probabilities = baselines.majority(job.task.train.labels, len(job.names), len(job.task.test))
-    return job.result(probabilities, time.monotonic() - started, 0)
+    probabilities = baselines.majority(job.task.train.labels, len(job.label_names), len(job.task.test))
+    return make_result(job, probabilities, time.monotonic() - started, 0)
 
 
 def bag_of_words_row(job):
+    """Logistic regression on words and pairs of words."""
     job.say("", "bag of words")
     started = time.monotonic()
     probabilities, parameters, tried = baselines.bag_of_words(job.task, job.class_weights, job.options.quiet)
-    job.say(f"  chosen on validation: {tried[0]['setting']}, accuracy {tried[0]['accuracy']:.4f}")
-    return job.result(
-        probabilities, time.monotonic() - started, parameters, tried=tried, validation_accuracy=tried[0]["accuracy"]
-    )
+    best = tried[0]
+    job.say(f"  chosen on validation: {best['setting']}, accuracy {best['accuracy']:.4f}")
+    seconds = time.monotonic() - started
+    return make_result(job, probabilities, seconds, parameters, tried=tried, validation_accuracy=best["accuracy"])
 
 
 def frozen_poolings(options, encoder):
@@ -98,24 +236,12 @@ def frozen_row(job, seed):
     """Encode each text once, fit heads on train, choose on validation, score on test."""
     job.say("", f"frozen encoder, seed {seed}")
     started = time.monotonic()
-    options = job.options
-    encoder = load_encoder(job.checkpoint)
-    poolings = frozen_poolings(options, encoder)
-    if options.compile:
-        encoder.compile(dynamic=True)
-    native_head = NATIVE[encoder.config.model_type][1]
-    heads = {None: ("linear", "mlp"), "native": (native_head,)}.get(options.head, (options.head,))
-    features, encoded = {}, 0
-    for part, examples in job.examples.items():
-        features[part], count = encode(
-            encoder, examples, poolings, job.device, job.precision, quiet=options.quiet, name=f"encoding {part}"
-        )
-        encoded += count
-    total = sum(len(examples) for examples in job.examples.values())
-    job.say(f"  encoded {encoded:,} of {total:,} texts" + ("" if encoded else "; all features were in the cache"))
+    features = frozen_features(job)
+    native_head = NATIVE[job.pretrained().config.model_type][1]
+    heads = {None: ("linear", "mlp"), "native": (native_head,)}.get(job.options.head, (job.options.head,))
     pooling, head_name, head, tried = fit_heads(
-        features["train"], features["validation"], job.task.train.labels, job.task.validation.labels, len(job.names),
-        heads, job.class_weights, seed, options.quiet,
+        features["train"], features["validation"], job.task.train.labels, job.task.validation.labels,
+        len(job.label_names), heads, job.class_weights, seed, job.options.quiet,
     )  # fmt: skip
     best = tried[0]
     job.say(
@@ -124,46 +250,79 @@ def frozen_row(job, seed):
     )
     with torch.inference_mode():
         probabilities = softmax(head(features["test"][pooling]).numpy())
-    classifier = Classifier(encoder.cpu(), job.names, pooling, head_name)
+    encoder = job.pretrained().cpu()
+    pooler = encoder.pooler
+    classifier = Classifier(encoder, job.label_names, pooling, head_name)
     classifier.head.load_state_dict(head.state_dict())
-    job.keep_best("frozen", seed, best["accuracy"], classifier)
+    save_if_best(job, "frozen", seed, best["accuracy"], classifier)
+    encoder.pooler = pooler  # a classifier loses a pooler that it has no use for; fine-tuning may have one
     trainable = sum(parameter.numel() for parameter in head.parameters())
-    return job.result(
-        probabilities, time.monotonic() - started, trainable, tried=tried, validation_accuracy=best["accuracy"]
-    )
+    seconds = time.monotonic() - started
+    return make_result(job, probabilities, seconds, trainable, tried=tried, validation_accuracy=best["accuracy"])
 
 
-def finetuned_row(job, seed, pooling, head):
+def frozen_features(job):
+    """{part: {pooling: [N, E]}}, from the cache where they are known."""
+    options, encoder = job.options, job.pretrained()
+    if options.compile:
+        encoder = read_encoder(job.checkpoint)  # another one: fine-tuning compiles its own
+        encoder.compile(dynamic=True)
+    poolings = frozen_poolings(options, encoder)
+    features, encoded = {}, 0
+    for part, examples in job.examples.items():
+        features[part], count = encode(
+            encoder, examples, poolings, job.device, job.precision, quiet=options.quiet, name=f"encoding {part}"
+        )
+        encoded += count
+    total = sum(len(examples) for examples in job.examples.values())
+    job.say(f"  encoded {encoded:,} of {total:,} texts" + ("" if encoded else "; all features were in the cache"))
+    return features
+
+
+def finetuned_row(job, seed):
     """Train encoder and head together, keep the best epoch on validation, score on test."""
     job.say("", f"fine-tuning, seed {seed}")
     options = job.options
-    settings = replace(train_settings(options, job.precision), seed=seed)
-    classifier = new_classifier(job.checkpoint, job.names, pooling, head, seed)
-    if options.compile:
-        classifier.compile(dynamic=True)
-    checkpoint = job.checkpoint_path(seed)
-    done = read_update(checkpoint)
+    classifier = new_training(job, seed)
+    state = job.training_state(seed)
+    done = read_update(state)
     log = Log(job.folder / "log.jsonl", keep=lambda line: line["seed"] != seed or line["update"] <= done)
     if done:
         job.say(f"  going on after update {done:,}")
-    progress = train(
-        classifier, job.examples["train"], job.examples["validation"], settings, job.device, job.class_weights,
-        checkpoint, True, lambda record: log({"seed": seed, **record}), options.quiet, "fine-tuning",
-    )  # fmt: skip
+    micro_batches = job.device.type == "cpu" and 0 < options.micro_batch < options.batch_size
+    with touched_rows(classifier, micro_batches):
+        progress = train(
+            classifier, job.examples["train"], job.examples["validation"], train_settings(job, seed), job.device,
+            job.class_weights, state, True, lambda record: log({"seed": seed, **record}), options.quiet, "fine-tuning",
+            checkpoint_every=options.checkpoint_every,
+        )  # fmt: skip
     started = time.monotonic()
     logits = predict(
         classifier, job.examples["test"], job.device, job.precision, quiet=options.quiet, name="predicting test"
     )
     seconds = progress.seconds + time.monotonic() - started
     job.say(f"  kept epoch {progress.best_epoch + 1}: validation accuracy {progress.best_accuracy:.4f}")
-    job.keep_best("finetuned", seed, progress.best_accuracy, classifier.cpu())
-    return job.result(
-        softmax(logits), seconds, classifier.parameter_table()[-1][1],
+    save_if_best(job, "finetuned", seed, progress.best_accuracy, classifier.cpu())
+    return make_result(
+        job, softmax(logits), seconds, classifier.parameter_table()[-1][1],
         best_epoch=progress.best_epoch + 1, validation_accuracy=progress.best_accuracy,
     )  # fmt: skip
 
 
-def train_settings(options, precision):
+def new_training(job, seed):
+    """The classifier that a fine-tuning starts from. It takes the pretrained encoder."""
+    encoder, job.encoder = job.pretrained(), None
+    classifier = put_head(encoder, job.label_names, job.pooling, job.head, seed)
+    if seed == job.options.seeds[0]:
+        job.say(*describe_training(classifier))
+    if job.options.compile:
+        classifier.compile(dynamic=True)
+    return classifier
+
+
+def train_settings(job, seed):
+    """The options that decide what a fine-tuning computes, as `train.train` takes them."""
+    options = job.options
     return TrainSettings(
         epochs=options.epochs,
         batch_size=options.batch_size,
@@ -173,5 +332,18 @@ def train_settings(options, precision):
         weight_decay=options.weight_decay,
         warmup=options.warmup,
         patience=options.patience,
-        precision=precision,
+        precision=job.precision,
+        seed=seed,
     )
+
+
+def save_if_best(job, name, seed, validation_accuracy, classifier):
+    """Save the classifier unless an earlier seed did as well on validation."""
+    for earlier in job.options.seeds[: job.options.seeds.index(seed)]:
+        kept = read_checked_json(job.folder / "work" / f"{name}-{earlier}.json")
+        if kept["validation_accuracy"] >= validation_accuracy:
+            return
+    extra = {"max_length": job.options.max_length, "truncation": job.options.truncation, "seed": seed}
+    extra["pairs"] = job.task.train.pairs is not None
+    save_classifier(classifier, job.folder / name, extra)
+    job.tokenizer.save(job.folder / name)

@@ -1,29 +1,31 @@
 """The frozen experiment: encode every text once, keep the vectors, and fit heads on them.
 
-A frozen encoder gives the same vector for a text in every epoch, so running it again would be waste. Vectors
-are kept in the cache under a hash of all that decides them: weights, token ids (hence text, tokenizer, length
-and truncation) and precision. Heads then take seconds, and every choice is made on validation.
-Next: `baselines.py`, without which a frozen result means nothing.
+A frozen encoder gives the same vector for a text in every epoch, so running it again would be waste. Vectors are kept
+in the cache under a hash of all that decides them: weights, token ids (hence text, tokenizer, length and truncation),
+precision, device and code. Heads then take seconds, and every choice is made on validation.
 """
 
 import hashlib
 import json
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
 from . import metrics
-from .baselines import fit_logistic, rank
+from .baselines import by_validation_accuracy, fit_logistic
 from .evaluate import compute_all, predict
 from .head import LinearHead, MLPHead, pool
 from .metrics import softmax
 from .plumbing.checkpoint import read_safetensors, write_safetensors
-from .plumbing.files import cache_folder
+from .plumbing.files import UserError, cache_folder
 from .train import TrainSettings, train
 
 L2_STRENGTHS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+CPU = torch.device("cpu")  # where heads are fitted: the features are small
+CODE = ("model.py", "head.py", "frozen.py", "fast/*.py")  # what decides the features besides weights and texts
 MLP_SETTINGS = TrainSettings(epochs=40, batch_size=128, lr=5e-4, weight_decay=0.1, warmup=0.05, patience=4)
 
 
@@ -46,26 +48,60 @@ def encode(encoder, examples, poolings, device, precision="fp32", quiet=False, n
     """({pooling: float32 tensor [N, E]}, number of texts encoded: 0 when all were in the cache).
 
     Each text passes through the encoder once, in eval mode, for all poolings together. The tensors are mapped from the
-    cache's file: the system reads what is used, when it is used, and can drop it again.
+    cache's file: the system reads what is used, when it is used, and can drop it again. Where the cache cannot be
+    written, a line says so, and the tensors stay in memory.
     """
     poolings = sorted(poolings)
-    path = cache_folder() / "features" / f"{fingerprint(encoder, examples, poolings, precision)}.safetensors"
-    if path.is_file():
-        return read_safetensors(path)[0], 0
+    key = fingerprint(encoder, examples, poolings, device, precision)
+    path = cache_folder() / "features" / f"{key}.safetensors"
+    shape = (len(examples), encoder.config.hidden_size)
+    known = read_features(path, poolings, shape)
+    if known:
+        return known, 0
     encoder.to(device).eval()
 
     def pooled(input_ids, attention_mask, token_type_ids):
         hidden = encoder(input_ids, attention_mask, token_type_ids)
         return [pool(hidden, attention_mask, pooling, encoder.pooler) for pooling in poolings]
 
-    vectors = compute_all(encoder, pooled, examples, device, precision, quiet, name)
-    write_safetensors(path, dict(zip(poolings, vectors, strict=True)))
-    return read_safetensors(path)[0], len(examples)
+    vectors = compute_all(pooled, examples, device, precision, quiet, name)
+    vectors = dict(zip(poolings, vectors, strict=True))
+    try:
+        write_safetensors(path, vectors, {"checksum": checksum(vectors)})
+    except UserError as error:
+        tqdm.write(f"  features are not kept: {error}")
+        return vectors, len(examples)
+    return read_features(path, poolings, shape) or vectors, len(examples)
 
 
-def fingerprint(encoder, examples, poolings, precision):
-    """A hash of everything that decides the features."""
-    digest = hashlib.sha256(json.dumps([asdict(encoder.config), poolings, precision]).encode())
+def read_features(path, poolings, shape):
+    """{pooling: float32 tensor of that shape} from a file of the cache; None when it is missing or damaged."""
+    if not path.is_file():
+        return None
+    try:
+        vectors, metadata = read_safetensors(path)
+    except UserError:
+        return None
+    expected = {pooling: (shape, torch.float32) for pooling in poolings}
+    if {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in vectors.items()} != expected:
+        return None
+    return vectors if metadata.get("checksum") == checksum(vectors) else None
+
+
+def checksum(vectors):
+    """A hash of all the numbers."""
+    digest = hashlib.sha256()
+    for name in sorted(vectors):
+        digest.update(vectors[name].contiguous().numpy())
+    return digest.hexdigest()
+
+
+def fingerprint(encoder, examples, poolings, device, precision):
+    """A hash of everything that decides the features, the code that computes them included."""
+    decides = [asdict(encoder.config), poolings, device.type, precision, torch.__version__]
+    digest = hashlib.sha256(json.dumps(decides).encode())
+    for path in sorted(path for pattern in CODE for path in Path(__file__).parent.glob(pattern)):
+        digest.update(path.read_bytes())
     for name, tensor in sorted(encoder.state_dict().items()):
         digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
     for sequence in examples.sequences:
@@ -87,37 +123,40 @@ def fit_heads(train_features, validation_features, train_labels, validation_labe
         mean, spread = vectors.mean(0), vectors.std(0).clamp(min=1e-6)
         train_set = Features((vectors - mean) / spread, train_labels)
         validation_set = Features((validation_features[pooling] - mean) / spread, validation_labels)
-        candidates = []
-        if "linear" in heads:
-            for l2 in L2_STRENGTHS:
-                head = LinearHead(vectors.shape[1], num_labels)
-                weight, bias = fit_logistic(train_set.vectors, train_set.labels, num_labels, l2, class_weights)
-                head.load_state_dict({"output.weight": weight, "output.bias": bias})
-                candidates.append(("linear", f"L2 {l2:g}", head))
-        if "mlp" in heads:
-            torch.manual_seed(seed)
-            head = MLPHead(vectors.shape[1], num_labels, dropout=0.2)
-            settings = replace(MLP_SETTINGS, seed=seed)
-            cpu = torch.device("cpu")
-            progress = train(head, train_set, validation_set, settings, cpu, class_weights, quiet=True)
-            candidates.append(("mlp", f"{progress.best_epoch + 1} epochs", head))
-        for name, setting, head in candidates:
-            probabilities = softmax(predict(head, validation_set, torch.device("cpu")))
-            tried.append({
-                "pooling": pooling,
-                "head": name,
-                "setting": setting,
-                "accuracy": metrics.accuracy(validation_labels, probabilities.argmax(1)),
-                "loss": metrics.log_loss(validation_labels, probabilities),
-                "fitted": unstandardise(head, mean, spread),
-            })  # fmt: skip
+        fitted = fit_candidates(train_set, validation_set, num_labels, heads, class_weights, seed)
+        rows = []
+        for name, setting, head in fitted:
+            probabilities = softmax(predict(head, validation_set, CPU))
+            accuracy = metrics.accuracy(validation_labels, probabilities.argmax(1))
+            loss = metrics.log_loss(validation_labels, probabilities)
+            row = {"pooling": pooling, "head": name, "setting": setting, "accuracy": accuracy, "loss": loss}
+            rows.append((row, unstandardise(head, mean, spread)))
         if not quiet:
-            best = max((row for row in tried if row["pooling"] == pooling), key=rank)
+            best = max((row for row, _ in rows), key=by_validation_accuracy)
             what = f"{best['head']}, {best['setting']}"
             tqdm.write(f"  {pooling}: best {what}: validation accuracy {best['accuracy']:.4f}")
-    tried.sort(key=rank, reverse=True)
-    fitted = [row.pop("fitted") for row in tried]
-    return tried[0]["pooling"], tried[0]["head"], fitted[0], tried
+        tried += rows
+    tried.sort(key=lambda candidate: by_validation_accuracy(candidate[0]), reverse=True)
+    best, head = tried[0]
+    return best["pooling"], best["head"], head, [row for row, _ in tried]
+
+
+def fit_candidates(train_set, validation_set, num_labels, heads, class_weights, seed):
+    """[(head's name, setting in words, fitted head)]: a linear head for each L2 strength, and an MLP."""
+    width, candidates = train_set.vectors.shape[1], []
+    if "linear" in heads:
+        for l2 in L2_STRENGTHS:
+            head = LinearHead(width, num_labels)
+            weight, bias = fit_logistic(train_set.vectors, train_set.labels, num_labels, l2, class_weights)
+            head.load_state_dict({"output.weight": weight, "output.bias": bias})
+            candidates.append(("linear", f"L2 {l2:g}", head))
+    if "mlp" in heads:
+        torch.manual_seed(seed)
+        head = MLPHead(width, num_labels, dropout=0.2)
+        settings = replace(MLP_SETTINGS, seed=seed)
+        progress = train(head, train_set, validation_set, settings, CPU, class_weights, quiet=True)
+        candidates.append(("mlp", f"{progress.best_epoch + 1} epochs", head))
+    return candidates
 
 
 @torch.no_grad()

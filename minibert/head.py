@@ -4,13 +4,10 @@ The families' own ("native") heads are not special, only combinations:
     BERT        pooler (dense + tanh on the first token) -> dropout -> linear
     DistilBERT  first token -> dense -> ReLU -> dropout -> linear
 A classifier with its native head is saved under the names that transformers uses, and opens there.
-Next: `tokenizer.py`, where the ids come from.
 """
 
 import torch
 from torch import nn
-
-from .plumbing.files import UserError
 
 POOLINGS = ("cls", "mean", "pooler")
 HEADS = ("linear", "mlp")
@@ -20,8 +17,8 @@ NATIVE = {"bert": ("pooler", "linear"), "distilbert": ("cls", "mlp")}  # family 
 def pool(hidden, attention_mask, pooling, pooler=None):
     """One vector per text: hidden [B, T, E], attention_mask [B, T] or None -> [B, E].
 
-    cls: the first token. mean: the average over real tokens; padding would drag it towards nonsense, by an
-    amount that depends on the neighbours in the batch. pooler: BERT's trained summary of the first token.
+    cls: the first token. mean: the average over real tokens; padding would pull it towards nonsense, by an amount that
+    depends on the neighbours in the batch. pooler: BERT's trained summary of the first token.
     """
     if pooling == "cls":
         return hidden[:, 0]
@@ -59,13 +56,17 @@ class MLPHead(nn.Module):
 
 
 class Classifier(nn.Module):
-    """An encoder, a pooling and a head: token ids -> logits [B, C], in the order of `label_names`."""
+    """An encoder, a pooling and a head: token ids -> logits [B, C], in the order of `label_names`.
+
+    pooling: among POOLINGS; head: among HEADS. The encoder becomes a part of the classifier, and loses a pooler that
+    this pooling does not use. ValueError when it lacks the pooler that this pooling needs.
+    """
 
     def __init__(self, encoder, label_names, pooling, head):
         super().__init__()
         config = encoder.config
         if pooling == "pooler" and encoder.pooler is None:
-            raise UserError(f"this {config.model_type} encoder has no pooler; use --pooling cls or mean")
+            raise ValueError(f"this {config.model_type} encoder has no pooler; choose the pooling cls or mean")
         if pooling != "pooler":
             encoder.pooler = None  # unused weights would be counted, decayed and saved for nothing
         self.encoder = encoder
@@ -77,9 +78,11 @@ class Classifier(nn.Module):
 
     @property
     def is_native(self):
+        """Whether pooling and head are the family's own."""
         return (self.pooling, self.head_name) == NATIVE[self.encoder.config.model_type]
 
     def forward(self, input_ids, attention_mask=None, token_type_ids=None):
+        """input_ids, attention_mask, token_type_ids: [B, T] as `Encoder.forward` takes them -> logits [B, C]."""
         hidden = self.encoder(input_ids, attention_mask, token_type_ids)
         return self.head(pool(hidden, attention_mask, self.pooling, self.encoder.pooler))
 
@@ -102,11 +105,12 @@ class Classifier(nn.Module):
 def resolve_head(model_type, pooling=None, head=None):
     """Fill in what was not asked for: (pooling, head) as `Classifier` takes them.
 
-    `native`, and nothing asked, give the family's own pair; a head on its own keeps the family's pooling.
+    `native`, and nothing asked, give the family's own pair; a head on its own keeps the family's pooling. ValueError
+    when the native head is asked for with another pooling than its own.
     """
     native_pooling, native_head = NATIVE[model_type]
     if head == "native" and pooling not in (None, native_pooling):
-        raise UserError(f"--head native of {model_type} reads --pooling {native_pooling}, not {pooling}")
+        raise ValueError(f"the native head of {model_type} reads {native_pooling} pooling, not {pooling}")
     if head in (None, "native"):
         head = native_head if head == "native" or pooling in (None, native_pooling) else "linear"
     return pooling or native_pooling, head

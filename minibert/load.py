@@ -1,9 +1,8 @@
-"""Pretrained weights: a Hub id or a folder becomes an `Encoder`, with an account of every tensor, and the way back.
+"""The doors in and out: a Hub id or a folder becomes an encoder, a classifier or a tokenizer, and back.
 
-A checkpoint is `config.json` + `model.safetensors` (or shards with `model.safetensors.index.json`). Names are
-translated by one literal table. A tensor is loaded, ignored for a stated reason, or new for a stated reason;
-anything else (unknown, missing, misshapen, not finite) is an error that names it. Pickle is never read.
-Next: `head.py`, which turns vectors into classes.
+A checkpoint is a folder with `config.json`, `model.safetensors` (or shards with an index) and the tokenizer's files.
+The functions called `load_...` are the doors: they take a Hub id or a folder, and ask the Hub once. Those called
+`read_...` take a folder. Pickled weights are never read.
 """
 
 import os
@@ -13,26 +12,43 @@ import tokenizers
 import torch
 
 from .config import read_config
+from .fast import accelerate
 from .head import HEADS, NATIVE, POOLINGS, Classifier, resolve_head
 from .model import Encoder, Pooler, initialize
-from .names import fill, head_names, name_table, translate
+from .names import classifier_names, encoder_names, fill, translate
 from .plumbing.checkpoint import find_checkpoint, read_tensors, write_safetensors
-from .plumbing.files import UserError, read_json, read_text, write_json
-from .tokenizer import Tokenizer, _content, from_vocabulary
+from .plumbing.files import UserError, read_json, read_text, shown, write_json
+from .tokenizer import TRUNCATIONS, Tokenizer, check_tokenizer_config, from_vocabulary, library_errors, special_text
+
+ARCHITECTURES = {"bert": "Bert", "distilbert": "DistilBert"}  # what transformers calls them
+UNKNOWN_LENGTH = 512  # tokens, where a tokenizer_config.json does not say how many the model takes
 
 
-def load_encoder(model, fused=True, dtype=torch.float32):
-    """A pretrained `Encoder` in eval mode. `model` is a folder or a Hub id; `fused` chooses the attention path.
+# ---- encoders
 
+
+def build_encoder(config, has_pooler=None, fast=True):
+    """An `Encoder` with the numbers that PyTorch gives it; made of fast layers unless `fast` is False."""
+    encoder = Encoder(config, has_pooler)
+    return accelerate(encoder) if fast else encoder
+
+
+def load_encoder(model, fast=True, dtype=torch.float32):
+    """A pretrained `Encoder` in eval mode, from a folder or a Hub id.
+
+    fast: layers from `fast/`, or False for the plain ones of `model.py`, which can return attention probabilities.
     `encoder.account` says what became of every tensor. Raises UserError.
     """
-    folder = find_checkpoint(model)
-    config = read_config(folder)
-    tensors = read_tensors(folder)
+    return read_encoder(find_checkpoint(model), fast, dtype)
+
+
+def read_encoder(folder, fast=True, dtype=torch.float32):
+    """`load_encoder` from a folder."""
+    config, tensors = read_config(folder), read_tensors(folder)
     has_pooler = any(name.endswith("pooler.dense.weight") for name in tensors)
     with torch.device("meta"):  # shapes only: the numbers come from the checkpoint
-        encoder = Encoder(config, fused, pooler=has_pooler)
-    encoder.account = fill(encoder, tensors, name_table(config), source=folder, dtype=dtype)
+        encoder = build_encoder(config, has_pooler, fast)
+    encoder.account = fill(encoder, tensors, encoder_names(config.model_type), folder, dtype=dtype)
     if config.model_type == "bert" and not has_pooler:
         encoder.account.missing.append("pooler.dense (this checkpoint was saved without one)")
     return encoder.eval()
@@ -40,49 +56,55 @@ def load_encoder(model, fused=True, dtype=torch.float32):
 
 def save_encoder(encoder, folder):
     """Write `config.json` and `model.safetensors` in Hugging Face layout: transformers' AutoModel opens the folder."""
-    names = name_table(encoder.config)
+    config, names = encoder.config, encoder_names(encoder.config.model_type)
     tensors = {translate(name, names): tensor for name, tensor in encoder.state_dict().items()}
-    architecture = "BertModel" if encoder.config.model_type == "bert" else "DistilBertModel"
     write_safetensors(Path(folder) / "model.safetensors", tensors)
-    write_json(Path(folder) / "config.json", {"architectures": [architecture], **encoder.config.to_dict()})
+    values = {"architectures": [f"{ARCHITECTURES[config.model_type]}Model"], **config.to_dict()}
+    write_json(Path(folder) / "config.json", values)
 
 
-def new_classifier(model, label_names, pooling=None, head=None, seed=0, fused=True):
-    """A pretrained encoder (folder or Hub id) under a fresh head, ready for training. Raises UserError.
+# ---- classifiers
 
-    `classifier.encoder.account` says what was loaded; a missing pooler that is needed starts fresh too.
+
+def new_classifier(model, label_names, pooling=None, head=None, seed=0, fast=True):
+    """A pretrained encoder, from a folder or a Hub id, under a fresh head, ready for training. Raises UserError."""
+    return put_head(load_encoder(model, fast), label_names, pooling, head, seed)
+
+
+def put_head(encoder, label_names, pooling=None, head=None, seed=0):
+    """A `Classifier` of this pretrained encoder and a fresh head, whose numbers depend on `seed` alone.
+
+    pooling, head: as `resolve_head` takes them. `encoder.account` is completed: a pooler that is needed and missing
+    starts fresh, too. Raises ValueError when they do not fit the encoder.
     """
-    encoder = load_encoder(model, fused)
-    config = encoder.config
+    config, account = encoder.config, encoder.account
     pooling, head = resolve_head(config.model_type, pooling, head)
     generator_state = torch.get_rng_state()
     torch.manual_seed(seed)
     if pooling == "pooler" and encoder.pooler is None and config.model_type == "bert":
         encoder.pooler = Pooler(config)
         initialize(encoder.pooler, config.initializer_range)
-        encoder.account.missing.clear()
-        encoder.account.new["pooler.dense"] = "not in the checkpoint; it starts random and has to be trained"
+        account.missing.clear()
+        account.new["pooler.dense"] = "not in the checkpoint; it starts random and has to be trained"
     classifier = Classifier(encoder, label_names, pooling, head)
     initialize(classifier.head, config.initializer_range)
     torch.set_rng_state(generator_state)
     for name, _ in classifier.head.named_parameters():
-        encoder.account.new[f"head.{name}"] = "the head for this task; it starts random and has to be trained"
+        account.new[f"head.{name}"] = "the head for this task; it starts random and has to be trained"
     return classifier
 
 
 def save_classifier(classifier, folder, extra=None):
-    """Write `config.json` and `model.safetensors`; with the native head, transformers' classifier opens them.
+    """Write `config.json` and `model.safetensors`; with the family's own head, transformers' classifier opens them.
 
     `extra` (JSON values, such as max_length) is kept in config.json's `minibert` section for `read_classifier`.
     """
     config = classifier.encoder.config
-    prefix = f"{config.model_type}."
-    names = {f"encoder.{ours}": prefix + theirs for ours, theirs in name_table(config).items()}
-    names |= head_names(config.model_type, classifier.is_native)
+    names = classifier_names(config.model_type, classifier.is_native, prefix=f"{config.model_type}.")
     tensors = {translate(name, names): tensor for name, tensor in classifier.state_dict().items()}
-    family = "Bert" if config.model_type == "bert" else "DistilBert"
+    kind = "ForSequenceClassification" if classifier.is_native else "Model"
     values = {
-        "architectures": [family + ("ForSequenceClassification" if classifier.is_native else "Model")],
+        "architectures": [ARCHITECTURES[config.model_type] + kind],
         **config.to_dict(),
         "id2label": {str(i): name for i, name in enumerate(classifier.label_names)},
         "label2id": {name: i for i, name in enumerate(classifier.label_names)},
@@ -92,65 +114,101 @@ def save_classifier(classifier, folder, extra=None):
     write_json(Path(folder) / "config.json", values)
 
 
-def read_classifier(model, fused=True):
-    """A trained classifier in eval mode, and its `minibert` section: ours, or any native one from transformers.
+def read_classifier(folder, fast=True):
+    """A folder's trained classifier in eval mode, and its `minibert` section: ours, or a native one of transformers.
 
     `classifier.account` says what became of every tensor. Raises UserError.
     """
-    folder = find_checkpoint(model)
+    folder = Path(folder)
     values, config = read_json(folder / "config.json"), read_config(folder)
-    extra = values.get("minibert", {})
     if not holds_classifier(values):
-        architecture = (values.get("architectures") or ["not stated"])[0]
-        raise UserError(f"{folder}: holds no classifier (architecture {architecture})")
+        raise UserError(f"{folder}: holds no classifier (architectures: {shown(values.get('architectures'))})")
+    extra = read_extra(values, folder)
     native_pooling, native_head = NATIVE[config.model_type]
-    id2label = values.get("id2label") or {}
-    try:
-        label_names = [id2label[str(i)] for i in range(len(id2label))] or ["LABEL_0", "LABEL_1"]
-    except KeyError as error:
-        raise UserError(f"{folder}/config.json: id2label has no entry {error}") from None
     pooling, head = extra.get("pooling", native_pooling), extra.get("head", native_head)
-    if pooling not in POOLINGS or head not in HEADS:
-        raise UserError(f"{folder}/config.json: minibert section has pooling {pooling!r} and head {head!r}")
     with torch.device("meta"):  # shapes only: the numbers come from the checkpoint
-        classifier = Classifier(Encoder(config, fused, pooler=pooling == "pooler"), label_names, pooling, head)
-    names = {f"encoder.{ours}": theirs for ours, theirs in name_table(config).items()}
-    names |= head_names(config.model_type, classifier.is_native)
+        encoder = build_encoder(config, pooling == "pooler", fast)
+        classifier = Classifier(encoder, read_label_names(values, folder), pooling, head)
     ignored = {"embeddings.position_ids": "a stored 0, 1, 2, ..., not a weight"}
     if pooling != "pooler":
         ignored["pooler."] = f"this head reads {pooling} pooling"
+    names = classifier_names(config.model_type, classifier.is_native)
     classifier.account = fill(classifier, read_tensors(folder), names, folder, ignored)
     return classifier.eval(), extra
 
 
+def read_label_names(values, folder):
+    """The labels in a config.json's `id2label`, in order."""
+    id2label = values.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}
+    if not isinstance(id2label, dict):
+        raise UserError(f"{folder}/config.json: id2label is {shown(id2label)}; expected an object of labels")
+    numbers = [str(i) for i in range(len(id2label))]
+    absent = next((number for number in numbers if number not in id2label), None)
+    if absent is not None:
+        raise UserError(f"{folder}/config.json: id2label has no entry '{absent}'")
+    wrong = next((id2label[number] for number in numbers if not isinstance(id2label[number], str)), None)
+    if wrong is not None or None in id2label.values():
+        raise UserError(f"{folder}/config.json: id2label has {shown(wrong)} for a label; expected text")
+    return [id2label[number] for number in numbers]
+
+
+#   entry of a config.json's `minibert` section, what is right, how that is said
+EXTRA = (
+    ("pooling", lambda value: value in POOLINGS, f"one of {', '.join(POOLINGS)}"),
+    ("head", lambda value: value in HEADS, f"one of {', '.join(HEADS)}"),
+    ("max_length", lambda value: type(value) is int and 5 <= value <= 10**7, "a whole number of tokens, 5 or more"),
+    ("truncation", lambda value: value in TRUNCATIONS, f"one of {', '.join(TRUNCATIONS)}"),
+    ("pairs", lambda value: isinstance(value, bool), "true or false"),
+)
+
+
+def read_extra(values, folder):
+    """The `minibert` section of a config.json, after a look at what is in it; {} where there is none."""
+    extra = values.get("minibert", {})
+    if not isinstance(extra, dict):
+        raise UserError(f"{folder}/config.json: minibert is {shown(extra)}; expected an object {{...}}")
+    for name, is_right, expected in EXTRA:
+        if name in extra and not is_right(extra[name]):
+            problem = f"minibert section has {name} {shown(extra[name])}; expected {expected}"
+            raise UserError(f"{folder}/config.json: {problem}")
+    return extra
+
+
 def holds_classifier(values):
-    """Whether a config.json belongs to a classifier: ours, or a native one from transformers."""
-    architecture = (values.get("architectures") or [""])[0]
-    return bool(values.get("minibert")) or architecture.endswith("ForSequenceClassification")
+    """Whether the `values` of a config.json belong to a classifier: ours, or a native one of transformers."""
+    architectures = values.get("architectures")
+    first = architectures[0] if isinstance(architectures, list) and architectures else ""
+    return bool(values.get("minibert")) or (isinstance(first, str) and first.endswith("ForSequenceClassification"))
+
+
+# ---- tokenizers
 
 
 def load_tokenizer(model):
-    """The tokenizer of a folder or Hub id: `tokenizer.json`, else `vocab.txt` + `tokenizer_config.json`.
+    """The `Tokenizer` of a folder or a Hub id. Raises UserError."""
+    return read_tokenizer(find_checkpoint(model))
 
-    Raises UserError.
-    """
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")  # unset, the library turns wary and slow after a fork
-    folder = find_checkpoint(model)
+
+def read_tokenizer(folder):
+    """The tokenizer of a folder: `tokenizer.json`, else `vocab.txt`, with what `tokenizer_config.json` says of it."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")  # unset, the library works on one core after a fork
+    folder = Path(folder)
     config_path = folder / "tokenizer_config.json"
     config = read_json(config_path) if config_path.is_file() else {}
-    if (folder / "tokenizer.json").is_file():
-        text = read_text(folder / "tokenizer.json")
-        try:
+    check_tokenizer_config(config, config_path)
+    source = folder / "tokenizer.json"
+    if source.is_file():
+        text = read_text(source)
+        with library_errors(f"{source}: not a tokenizer"):
             backend = tokenizers.Tokenizer.from_str(text)
-        except Exception as error:  # the library raises bare Exception
-            raise UserError(f"{folder / 'tokenizer.json'}: not a tokenizer ({error})") from None
     elif (folder / "vocab.txt").is_file():
-        lines = [line.rstrip("\r") for line in read_text(folder / "vocab.txt").rstrip("\n").split("\n")]
-        backend = from_vocabulary(lines, config)
+        source = folder / "vocab.txt"
+        lines = [line.rstrip("\r") for line in read_text(source).rstrip("\n").split("\n")]
+        backend = from_vocabulary(lines, config, source)
     else:
         raise UserError(f"{folder}: no tokenizer.json and no vocab.txt")
-    max_length = config.get("model_max_length", 512)
+    max_length = config.get("model_max_length", UNKNOWN_LENGTH)
     if not isinstance(max_length, int) or max_length > 100_000:  # transformers writes 1e30 for "not known"
-        max_length = 512
-    special = {name: _content(config.get(f"{name}_token")) for name in ("cls", "sep", "pad")}
-    return Tokenizer(backend, max_length, **{name: token for name, token in special.items() if token})
+        max_length = UNKNOWN_LENGTH
+    special = {name: special_text(config.get(f"{name}_token")) for name in ("cls", "sep", "pad")}
+    return Tokenizer(backend, max_length, **{name: token for name, token in special.items() if token}, source=source)

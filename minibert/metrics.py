@@ -12,7 +12,6 @@ scikit-learn to 1e-12. A class is an index from 0 to C-1. Lists work as well as 
 Three kinds of question: which class was chosen (accuracy, confusion matrix, precision, recall, F1, Matthews),
 are likelier examples ranked higher (AUROC, average precision), are the probabilities right (log loss). Then:
 is the difference between two models luck (paired bootstrap)? Input that makes no sense raises ValueError.
-Next file: optim.py.
 """
 
 import math
@@ -194,6 +193,13 @@ def average_precision(labels, scores):
 # Are the probabilities right?
 
 
+def softmax(logits):
+    """Logits [N, C] -> probabilities [N, C], float64 NumPy."""
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)  # exp of a large logit would overflow
+    exponentials = np.exp(shifted)
+    return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
 def log_loss(labels, probabilities):
     """Mean of -ln(probability given to the gold class), in nats: 0 is perfect, ln C is uniform guessing.
 
@@ -248,7 +254,7 @@ def paired_bootstrap(labels, predictions_a, predictions_b, metric=accuracy, resa
     return difference, float(low), float(high)
 
 
-# All of it on one page
+# All of it at once
 
 
 def classification_report(labels, predictions, label_names):
@@ -268,8 +274,11 @@ def classification_report(labels, predictions, label_names):
     return "\n".join(lines)
 
 
-def score(labels, probabilities, label_names, seconds, trainable_parameters):
-    """One row of json: labels [N], probabilities [N, C] -> a dict of JSON values (an undefined one is None)."""
+def score(labels, probabilities, label_names):
+    """Every figure of this file for one model: labels [N], probabilities [N, C] -> a dict of JSON values.
+
+    It is a row of a run's metrics.json, but for its seconds and parameters. A figure that is undefined is None.
+    """
     labels, probabilities = np.asarray(labels), np.asarray(probabilities)
     predictions, num_labels = probabilities.argmax(1), len(label_names)
     row = {"accuracy": accuracy(labels, predictions)}
@@ -287,12 +296,4 @@ def score(labels, probabilities, label_names, seconds, trainable_parameters):
         name: {"precision": float(p), "recall": float(r), "f1": float(f), "support": int(s)}
         for name, p, r, f, s in zip(label_names, *per_class, strict=True)
     }
-    row |= {"seconds": round(seconds, 1), "trainable_parameters": trainable_parameters}
     return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
-
-
-def softmax(logits):
-    """Logits [N, C] -> probabilities [N, C], float64 NumPy."""
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)  # exp of a large logit would overflow
-    exponentials = np.exp(shifted)
-    return exponentials / exponentials.sum(axis=1, keepdims=True)

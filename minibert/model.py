@@ -1,13 +1,12 @@
 """The encoder: token ids in, one vector per token out. This is all of BERT, and all of DistilBERT.
 
-One architecture serves both families. DistilBERT is BERT without token types and without pooler, and without
-dropout after the attention's output. Shapes are named by one legend throughout:
+One architecture serves both families. DistilBERT is BERT without token types and without pooler, and without dropout
+after the attention's output. One legend names the axes of every tensor in this file:
 
     B  texts in the batch       H  attention heads                E  hidden_size = H * D
     T  tokens in a text         D  width of one head              F  intermediate_size
 
 Sources: Vaswani et al. 2017 (attention, section 3), Devlin et al. 2019 (BERT), Sanh et al. 2019 (DistilBERT).
-Next: `load.py`, which fills these modules with pretrained weights.
 """
 
 import math
@@ -15,11 +14,6 @@ import math
 import torch
 from torch import nn
 from torch.nn import functional
-
-from .fast.attention import attend
-from .fast.dropout import Dropout
-from .fast.linear import Linear
-from .plumbing.files import UserError
 
 ACTIVATIONS = {
     "gelu": functional.gelu,  # x * Phi(x) with the exact normal CDF, as BERT was trained
@@ -29,7 +23,7 @@ ACTIVATIONS = {
 
 
 class Embeddings(nn.Module):
-    """What a token is, where it stands and which text of a pair it belongs to: three vectors, added.
+    """What a token is, where it stands, and which text of a pair it belongs to: three vectors, added.
 
     input_ids [B, T], token_type_ids [B, T] or None (all 0) -> [B, T, E]
     """
@@ -42,14 +36,13 @@ class Embeddings(nn.Module):
         if config.type_vocab_size:
             self.token_type = nn.Embedding(config.type_vocab_size, config.hidden_size)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.dropout = Dropout(config.hidden_dropout_prob)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
     def forward(self, input_ids, token_type_ids=None):
         length = input_ids.shape[1]
         if length > self.position.num_embeddings:
-            raise UserError(
-                f"a sequence of {length} tokens is longer than the model's {self.position.num_embeddings} positions; "
-                "truncate it (--max-length)"
+            raise ValueError(
+                f"a sequence of {length} tokens is longer than the model's {self.position.num_embeddings} positions"
             )
         positions = torch.arange(length, device=input_ids.device)
         hidden = self.word(input_ids) + self.position(positions)  # [B, T, E]; every text starts at position 0
@@ -61,43 +54,37 @@ class Embeddings(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention (Vaswani et al., section 3.2): every token gathers from all tokens it may see.
+    """Multi-head self-attention (Vaswani et al., section 3.2): each token gathers from all the tokens that it may see.
 
-    hidden [B, T, E], mask [B, 1, 1, T] or None -> output [B, T, E], probabilities [B, H, T, T] or None
-
-    Two paths, same numbers up to rounding: `fused` leaves the middle to `attend`, which is fast and sparing of memory;
-    the explicit one spells it out, and can therefore return the probabilities.
+    hidden [B, T, E], mask [B, 1, 1, T] or None -> output [B, T, E], probabilities [B, H, T, T]
     """
 
-    def __init__(self, config, fused=True):
+    def __init__(self, config):
         super().__init__()
         self.num_heads = config.num_attention_heads
         self.head_width = config.hidden_size // config.num_attention_heads
-        self.query = Linear(config.hidden_size, config.hidden_size)
-        self.key = Linear(config.hidden_size, config.hidden_size)
-        self.value = Linear(config.hidden_size, config.hidden_size)
-        self.output = Linear(config.hidden_size, config.hidden_size)
-        self.dropout = Dropout(config.attention_probs_dropout_prob)
-        self.fused = fused
+        self.query = nn.Linear(config.hidden_size, config.hidden_size)
+        self.key = nn.Linear(config.hidden_size, config.hidden_size)
+        self.value = nn.Linear(config.hidden_size, config.hidden_size)
+        self.output = nn.Linear(config.hidden_size, config.hidden_size)
+        self.dropout = nn.Dropout(config.attention_probs_dropout_prob)
 
     def forward(self, hidden, mask=None):
-        if torch.is_autocast_enabled(hidden.device.type):  # cast once; the three layers would each make a copy
-            hidden = hidden.to(torch.get_autocast_dtype(hidden.device.type))
         query = self.split_heads(self.query(hidden))  # [B, H, T, D]
         key = self.split_heads(self.key(hidden))  # [B, H, T, D]
         value = self.split_heads(self.value(hidden))  # [B, H, T, D]
-        if self.fused:
-            probabilities = None
-            context = attend(query, key, value, mask, self.dropout.p if self.training else 0.0)  # [B, H, T, D]
-        else:
-            # A dot product of D terms has a spread of sqrt(D); dividing keeps the softmax out of saturation.
-            scores = (query / math.sqrt(self.head_width)) @ key.transpose(-1, -2)  # [B, H, T, T]
-            if mask is not None:
-                scores = scores + mask.to(scores.dtype)  # on the keys, before the softmax: weight exactly 0
-            probabilities = self.dropout(scores.softmax(dim=-1))
-            context = probabilities.to(value.dtype) @ value  # [B, H, T, D]
+        context, probabilities = self.attend(query, key, value, mask)  # [B, H, T, D], [B, H, T, T]
         context = context.transpose(1, 2).flatten(2)  # [B, T, H, D] -> [B, T, E]
         return self.output(context), probabilities
+
+    def attend(self, query, key, value, mask):
+        """softmax(query key^T / sqrt(D)) value, equation 1."""
+        # A dot product of D terms has a spread of sqrt(D); dividing by it keeps the softmax out of saturation.
+        scores = (query / math.sqrt(self.head_width)) @ key.transpose(-1, -2)  # [B, H, T, T]
+        if mask is not None:
+            scores = scores + mask  # padded keys, before the softmax: their weight becomes exactly 0
+        probabilities = self.dropout(scores.softmax(dim=-1))  # each query's row sums to 1
+        return probabilities @ value, probabilities
 
     def split_heads(self, x):
         return x.unflatten(-1, (self.num_heads, self.head_width)).transpose(1, 2)  # [B, T, E] -> [B, H, T, D]
@@ -108,29 +95,28 @@ class FeedForward(nn.Module):
 
     def __init__(self, config):
         super().__init__()
-        self.expand = Linear(config.hidden_size, config.intermediate_size)
+        self.expand = nn.Linear(config.hidden_size, config.intermediate_size)
         self.activation = ACTIVATIONS[config.hidden_act]
-        self.contract = Linear(config.intermediate_size, config.hidden_size)
+        self.contract = nn.Linear(config.intermediate_size, config.hidden_size)
 
     def forward(self, hidden):
-        # contract(activation(expand(hidden))); `Linear` says why it takes the activation along
-        return self.contract(self.expand(hidden), self.activation)
+        return self.contract(self.activation(self.expand(hidden)))
 
 
 class Layer(nn.Module):
     """Attention, then feed-forward, each added to its input and normalised: [B, T, E] -> [B, T, E].
 
-    Post-norm: LayerNorm comes after the addition, as in the 2017 Transformer. Later models normalise first,
-    which trains deeper stacks more easily, but BERT's weights only make sense in the order they were trained.
+    Post-norm: LayerNorm comes after the addition, as in the 2017 Transformer. Later models normalise first, which
+    trains deeper stacks more easily, but BERT's weights only make sense in the order in which they were trained.
     """
 
-    def __init__(self, config, fused=True):
+    def __init__(self, config):
         super().__init__()
-        self.attention = Attention(config, fused)
-        self.attention_dropout = Dropout(config.hidden_dropout_prob if config.dropout_after_attention else 0.0)
+        self.attention = Attention(config)
+        self.attention_dropout = nn.Dropout(config.hidden_dropout_prob if config.dropout_after_attention else 0.0)
         self.attention_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.feed_forward = FeedForward(config)
-        self.feed_forward_dropout = Dropout(config.hidden_dropout_prob)
+        self.feed_forward_dropout = nn.Dropout(config.hidden_dropout_prob)
         self.feed_forward_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
     def forward(self, hidden, mask=None):
@@ -157,30 +143,27 @@ class Pooler(nn.Module):
 class Encoder(nn.Module):
     """Embeddings, then `num_hidden_layers` layers. `pooler` is a module or None; the heads call it, not `forward`.
 
-    fused: which attention path runs (see `Attention`).
+    has_pooler: True or False, or None for what the family has.
     """
 
-    def __init__(self, config, fused=True, pooler=None):
+    def __init__(self, config, has_pooler=None):
         super().__init__()
         self.config = config
         self.embeddings = Embeddings(config)
-        self.layers = nn.ModuleList(Layer(config, fused) for _ in range(config.num_hidden_layers))
-        has_pooler = config.model_type == "bert" if pooler is None else pooler
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
+        if has_pooler is None:
+            has_pooler = config.model_type == "bert"
         self.pooler = Pooler(config) if has_pooler else None
 
     def forward(self, input_ids, attention_mask=None, token_type_ids=None, return_all=False, return_attention=False):
         """input_ids [B, T] int64, attention_mask [B, T] (1 = a token, 0 = padding; None = no padding),
         token_type_ids [B, T] (None = all 0).
 
-        Returns the last layer's output [B, T, E]. With return_all, a tuple of every state instead: the
-        embeddings, then each layer's output. With return_attention, a pair: that, and a tuple of each layer's
-        attention probabilities [B, H, T, T] (after dropout in train mode).
+        Returns the last layer's output [B, T, E]. With return_all, a tuple of every state instead: the embeddings, then
+        each layer's output. With return_attention, a pair: that, and a tuple of each layer's attention probabilities
+        [B, H, T, T] (after dropout in train mode).
         Outputs at padded positions are meaningless: mask them out of whatever comes next.
         """
-        if return_attention and self.layers and self.layers[0].attention.fused:
-            raise ValueError(
-                "the fused attention path never forms the probabilities; build or load the encoder with fused=False"
-            )
         hidden = self.embeddings(input_ids, token_type_ids)
         mask = additive_mask(attention_mask, hidden.dtype)
         states, attentions = [], []  # only what is asked for: the rest may be freed as soon as its layer is done
@@ -190,6 +173,8 @@ class Encoder(nn.Module):
             hidden, probabilities = layer(hidden, mask)
             if return_attention:
                 attentions.append(probabilities)
+        if None in attentions:
+            raise ValueError("these layers never form the attention probabilities; load the encoder with fast=False")
         result = (*states, hidden) if return_all else hidden
         return (result, tuple(attentions)) if return_attention else result
 
@@ -197,15 +182,13 @@ class Encoder(nn.Module):
 def additive_mask(attention_mask, dtype):
     """[B, T] of 1 and 0 -> [B, 1, 1, T] of 0 and -30000, to be added to the scores of every head and query.
 
-    exp(-30000) is exactly 0 in every precision. The usual choices overflow somewhere: float32's most negative
-    number is -inf in float16, float16's own leaves no room for a negative score, and a row of nothing but -inf
-    (a text that is all padding) makes the softmax NaN.
+    exp(-30000) is exactly 0 in every precision. The usual choices overflow somewhere: float32's most negative number
+    is -inf in float16, float16's own leaves no room for a negative score, and a row of nothing but -inf (a text that is
+    all padding) makes the softmax NaN.
     """
     if attention_mask is None:
         return None
     blocked = attention_mask[:, None, None, :] == 0
-    if blocked.device.type == "cpu" and not blocked.any():  # a GPU would have to stop and wait for the answer
-        return None
     return torch.zeros(blocked.shape, dtype=dtype, device=blocked.device).masked_fill(blocked, -30000.0)
 
 

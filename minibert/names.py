@@ -1,4 +1,8 @@
-"""TODO"""
+"""Which tensor of a checkpoint goes where: literal tables, and an account of every tensor.
+
+A tensor is loaded, ignored for a stated reason, or new for a stated reason; anything else (unknown, missing, of another
+shape, not finite) is an error that names it.
+"""
 
 import re
 from dataclasses import dataclass, field
@@ -6,6 +10,8 @@ from dataclasses import dataclass, field
 import torch
 
 from .plumbing.files import UserError
+
+COLUMNS = {"bert": 1, "distilbert": 2}  # of the tables below
 
 #   ours                              BERT                                          DistilBERT
 NAMES = (
@@ -24,6 +30,7 @@ NAMES = (
     ("pooler.dense",                    "pooler.dense",                               None),
 )  # fmt: skip
 # Tensors that checkpoints carry and an encoder has no place for, by the beginning of their name.
+DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)  # of weights; int8 needs scales that we do not read
 IGNORED = {
     "cls.predictions.": "masked-language-model head, used in pretraining only",
     "cls.seq_relationship.": "next-sentence head, used in pretraining only",
@@ -36,6 +43,7 @@ IGNORED = {
     "classifier.": "classification head; load_classifier reads it",
     "head.": "classification head; load_classifier reads it",
 }
+
 #   ours          BERT           DistilBERT
 NATIVE_NAMES = (
     ("head.output", "classifier", "classifier"),
@@ -43,12 +51,48 @@ NATIVE_NAMES = (
 )  # fmt: skip
 
 
-def head_names(model_type, native):
-    """Our head's module names -> those in the checkpoint."""
-    if not native:
-        return {"head.output": "head.output", "head.dense": "head.dense"}
-    family = 1 if model_type == "bert" else 2
-    return {row[0]: row[family] for row in NATIVE_NAMES if row[family] is not None}
+def encoder_names(model_type):
+    """The encoder's module names -> the family's, from NAMES."""
+    column = COLUMNS[model_type]
+    return {row[0]: row[column] for row in NAMES if row[column] is not None}
+
+
+def classifier_names(model_type, is_native, prefix=""):
+    """A classifier's module names -> those in its checkpoint, where the encoder's begin with `prefix`.
+
+    A head that is not the family's own keeps our names.
+    """
+    names = {f"encoder.{ours}": prefix + theirs for ours, theirs in encoder_names(model_type).items()}
+    if not is_native:
+        return names | {ours: ours for ours, *_ in NATIVE_NAMES}
+    column = COLUMNS[model_type]
+    return names | {row[0]: row[column] for row in NATIVE_NAMES if row[column] is not None}
+
+
+def translate(parameter, names):
+    """Our parameter's name in the checkpoint: `layers.3.attention.query.bias` -> `...layer.3...query.bias`."""
+    module, kind = parameter.rsplit(".", 1)
+    number = re.search(r"\.(\d+)\.", module)
+    if number is None:
+        return f"{names[module]}.{kind}"
+    pattern = module.replace(number[0], ".#.", 1)
+    return f"{names[pattern].replace('#', number[1])}.{kind}"
+
+
+def normalize_names(tensors, source="checkpoint"):
+    """Drop the `bert.` / `distilbert.` prefix and rename the TensorFlow era's LayerNorm `gamma` and `beta`.
+
+    Returns (tensors by normal name, normal name -> the name in the file).
+    """
+    result, original = {}, {}
+    for name, tensor in tensors.items():
+        normal = name.removeprefix("bert.").removeprefix("distilbert.")
+        normal = re.sub(r"\.gamma$", ".weight", normal)
+        normal = re.sub(r"\.beta$", ".bias", normal)
+        if normal in result:
+            raise UserError(f"{source}: {original[normal]} and {name} are two tensors for one place")
+        result[normal], original[normal] = tensor, name
+    return result, original
 
 
 @dataclass
@@ -72,9 +116,9 @@ def fill(module, tensors, names, source, ignored=IGNORED, dtype=torch.float32):
     """Put the checkpoint's `tensors` (name -> tensor) into `module`'s parameters, and account for each of them.
 
     names: our name -> the checkpoint's name, both without `.weight` / `.bias`, `#` standing for a layer's number.
-    Raises UserError naming every unknown, missing, misshapen or non-finite tensor.
+    UserError names every tensor that is unknown, missing, of another shape or not finite.
     """
-    tensors, original = normalize_names(tensors)
+    tensors, original = normalize_names(tensors, source)
     account, problems, state = Account(), [], {}
     for ours, parameter in module.state_dict().items():
         theirs = translate(ours, names)
@@ -84,11 +128,16 @@ def fill(module, tensors, names, source, ignored=IGNORED, dtype=torch.float32):
         tensor = tensors.pop(theirs)
         if tensor.shape != parameter.shape:
             problems.append(f"{original[theirs]} has shape {list(tensor.shape)}, not {list(parameter.shape)}")
-        elif not tensor.isfinite().all():
-            problems.append(f"{original[theirs]} holds NaN or infinity")
-        else:
-            state[ours] = tensor.to(dtype, copy=True)
+            continue
+        if tensor.dtype not in DTYPES:
+            problems.append(f"{original[theirs]} has type {str(tensor.dtype).removeprefix('torch.')}, not a float of 16 to 64 bits")
+            continue
+        tensor = tensor.to(dtype, copy=True)
+        if tensor.isfinite().all():
+            state[ours] = tensor
             account.loaded.append(original[theirs])
+        else:
+            problems.append(f"{original[theirs]} holds NaN or infinity")
     for name in tensors:
         reason = next((why for start, why in ignored.items() if name.startswith(start)), None)
         if reason is None:
@@ -100,35 +149,3 @@ def fill(module, tensors, names, source, ignored=IGNORED, dtype=torch.float32):
         raise UserError(f"{source}: weights and config.json do not fit: {'; '.join(problems[:4])}{more}")
     module.load_state_dict(state, assign=True)
     return account
-
-
-def name_table(config):
-    """Our module name -> the family's, from NAMES."""
-    family = 1 if config.model_type == "bert" else 2
-    return {row[0]: row[family] for row in NAMES if row[family] is not None}
-
-
-def translate(parameter, names):
-    """Our parameter's name in the checkpoint: `layers.3.attention.query.bias` -> `...layer.3...query.bias`."""
-    module, kind = parameter.rsplit(".", 1)
-    number = re.search(r"\.(\d+)\.", module)
-    if number is None:
-        return f"{names[module]}.{kind}"
-    pattern = module.replace(number[0], ".#.", 1)
-    return f"{names[pattern].replace('#', number[1])}.{kind}"
-
-
-def normalize_names(tensors):
-    """Drop the `bert.` / `distilbert.` prefix and rename the TensorFlow era's LayerNorm `gamma` and `beta`.
-
-    Returns (tensors by normal name, normal name -> the name in the file).
-    """
-    result, original = {}, {}
-    for name, tensor in tensors.items():
-        normal = name.removeprefix("bert.").removeprefix("distilbert.")
-        normal = re.sub(r"\.gamma$", ".weight", normal)
-        normal = re.sub(r"\.beta$", ".bias", normal)
-        if normal in result:
-            raise UserError(f"{original[normal]} and {name} are two tensors for one place")
-        result[normal], original[normal] = tensor, name
-    return result, original

@@ -1,8 +1,7 @@
 """`python -m minibert.predict RUN [TEXT ...]`: classify new text with a finished run.
 
 RUN is a run's folder (its fine-tuned classifier, else its frozen one), or the folder or Hub id of any classifier
-that `head.read_classifier` reads. Text in, labels out.
-Next: `student.py`, a smaller model out of a bigger one.
+that `load.read_classifier` reads. Text in, labels out.
 """
 
 import csv
@@ -12,12 +11,13 @@ from pathlib import Path
 
 from .batch import Examples
 from .evaluate import predict
-from .load import load_tokenizer, read_classifier
+from .load import read_classifier, read_tokenizer
 from .metrics import softmax
 from .plumbing.checkpoint import find_checkpoint
 from .plumbing.command import Parser, run_command
 from .plumbing.device import resolve_device, resolve_precision
 from .plumbing.files import UserError, read_text
+from .tokenizer import check_vocabulary
 
 
 class TextClassifier:
@@ -49,15 +49,22 @@ class TextClassifier:
         return [self.label_names[best] for best in self.probabilities(texts, pairs).argmax(1)]
 
 
-def load_classifier(model, fused=True, device="cpu", precision="fp32"):
+def load_classifier(model, fast=True, device="cpu", precision="fp32"):
     """A `TextClassifier` from a run's folder, a classifier's folder, or a Hub id. Raises UserError."""
     for part in ("finetuned", "frozen"):
         if (Path(model) / part / "config.json").is_file():
             model = Path(model) / part
             break
     folder = find_checkpoint(model)
-    classifier, extra = read_classifier(folder, fused)
-    return TextClassifier(classifier, load_tokenizer(folder), extra, device, precision)
+    classifier, extra = read_classifier(folder, fast)
+    tokenizer, config = read_tokenizer(folder), classifier.encoder.config
+    check_vocabulary(tokenizer, config, folder)
+    if extra.get("max_length", 0) > config.max_position_embeddings:
+        raise UserError(
+            f"{folder}/config.json: minibert section has max_length {extra['max_length']}, "
+            f"but the model has {config.max_position_embeddings} positions"
+        )
+    return TextClassifier(classifier, tokenizer, extra, device, precision)
 
 
 def main(argv=None):
@@ -79,7 +86,7 @@ def main(argv=None):
     if options.file:
         texts = read_text(options.file).split("\n")
     else:
-        texts = options.texts or [line for line in sys.stdin]
+        texts = options.texts or read_standard_input().split("\n")
     texts = [text.rstrip("\r\n") for text in texts if text.strip()]
     if not texts:
         raise UserError(f"{options.file or 'standard input'}: no text to classify")
@@ -91,6 +98,19 @@ def main(argv=None):
         firsts, pairs = zip(*(text.split("\t") for text in texts), strict=True)
     write(texts, classifier.probabilities(firsts, pairs), classifier.label_names, options.format)
     return 0
+
+
+def read_standard_input():
+    """All of standard input. UserError when it is closed or not UTF-8."""
+    if sys.stdin is None:
+        raise UserError("standard input is closed; give texts as arguments, or --file")
+    if not hasattr(sys.stdin, "buffer"):  # a program has put its own text there
+        return sys.stdin.read()
+    try:
+        return sys.stdin.buffer.read().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise UserError(f"standard input, line {line}: not UTF-8 (byte 0x{error.object[error.start]:02x})") from None
 
 
 def write(texts, probabilities, label_names, form):

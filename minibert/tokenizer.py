@@ -3,10 +3,12 @@
 A text becomes [CLS] text [SEP], a pair [CLS] first [SEP] second [SEP] with token type 1 for `second [SEP]`.
 Truncation and padding that a tokenizer.json may carry are switched off; both are ours, below. A text too
 long for the model keeps its head, its tail, or both ends (Sun et al. 2019, arXiv 1905.05583, section 5.3.1:
-reviews say what they think at the end, too). Next: `data.py`, where the texts come from.
+reviews say what they think at the end, too).
 """
 
+import contextlib
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers
 from tokenizers.processors import BertProcessing
 
 from .batch import Sequence, collate
-from .plumbing.files import UserError, write_json, write_text
+from .plumbing.files import UserError, shown, write_json, write_text
 
 TRUNCATIONS = ("head", "tail", "head+tail")
 HEAD_TOKENS = 128  # of head+tail: the first 128 tokens, then as many of the last as fit
@@ -25,19 +27,19 @@ CHUNK = 1000  # texts tokenized at a time, so that progress shows and memory sta
 class Tokenizer:
     """Texts or pairs to `Sequence`s (`encode`) or straight to a padded `Batch` (calling it).
 
-    max_length: the longest sequence the model takes, special tokens included.
+    max_length: the longest sequence the model takes, special tokens included. source: the file, for messages.
     """
 
-    def __init__(self, backend, max_length=512, cls="[CLS]", sep="[SEP]", pad="[PAD]"):
+    def __init__(self, backend, max_length=512, cls="[CLS]", sep="[SEP]", pad="[PAD]", source="the tokenizer"):
         backend.no_truncation()
         backend.no_padding()
         ids = {token: backend.token_to_id(token) for token in (cls, sep, pad)}
         absent = [token for token, number in ids.items() if number is None]
         if absent:
-            raise UserError(f"the tokenizer has no {', '.join(absent)}: not a BERT tokenizer?")
+            raise UserError(f"{source}: has no {', '.join(token[:80] for token in absent)}: not a BERT tokenizer?")
         # `encode` places these itself; whoever else opens a saved tokenizer.json finds them done there.
         backend.post_processor = BertProcessing((sep, ids[sep]), (cls, ids[cls]))
-        self.backend = backend
+        self.backend, self.source = backend, source
         self.max_length = max_length
         self.cls_id, self.sep_id, self.pad_id = ids[cls], ids[sep], ids[pad]
 
@@ -62,23 +64,25 @@ class Tokenizer:
         for start in range(0, len(texts), CHUNK):
             firsts = self.pieces(texts[start : start + CHUNK])
             if pairs is None:
-                for first in firsts:
-                    first = truncate(first, max_length - 2, truncation)
+                for whole in firsts:
+                    first = truncate(whole, max_length - 2, truncation)
                     ids = [self.cls_id, *first, self.sep_id]
-                    sequences.append(Sequence(np.array(ids, dtype=np.int32), len(ids)))
+                    sequences.append(Sequence(np.array(ids, dtype=np.int32), len(ids), len(whole) + 2))
             else:
                 for first, second in zip(firsts, self.pieces(pairs[start : start + CHUNK]), strict=True):
-                    room, second_room = share(len(first), len(second), max_length - 3)
+                    whole = len(first) + len(second) + 3
+                    room, second_room = divide_room(len(first), len(second), max_length - 3)
                     first, second = truncate(first, room, truncation), truncate(second, second_room, truncation)
                     ids = [self.cls_id, *first, self.sep_id, *second, self.sep_id]
-                    sequences.append(Sequence(np.array(ids, dtype=np.int32), len(first) + 2))
+                    sequences.append(Sequence(np.array(ids, dtype=np.int32), len(first) + 2, whole))
             if progress:
                 progress(len(firsts))
         return sequences
 
     def pieces(self, texts):
         """Word-piece ids of each text, no special tokens, nothing cut. The library works on all cores."""
-        return [encoding.ids for encoding in self.backend.encode_batch_fast(texts, add_special_tokens=False)]
+        with library_errors(f"{self.source}: cannot read a text"):
+            return [encoding.ids for encoding in self.backend.encode_batch_fast(texts, add_special_tokens=False)]
 
     def save(self, folder):
         """Write `tokenizer.json` and `tokenizer_config.json`, which transformers' AutoTokenizer reads."""
@@ -102,7 +106,7 @@ class Tokenizer:
 
 def check_vocabulary(tokenizer, config, source):
     """Refuse a tokenizer that knows tokens for which the model has no embedding."""
-    known = tokenizer.backend.get_vocab_size()
+    known = 1 + max(tokenizer.backend.get_vocab(with_added_tokens=True).values(), default=-1)
     if known > config.vocab_size:
         raise UserError(
             f"{source}: the tokenizer knows {known} tokens, the model only {config.vocab_size}; "
@@ -110,12 +114,43 @@ def check_vocabulary(tokenizer, config, source):
         )
 
 
-def from_vocabulary(vocabulary, config):
+#   entry of a tokenizer_config.json that is used here, the types that it may have, how they are said
+CONFIG_TYPES = (
+    ("model_max_length", (int, float), "a number of tokens"),
+    ("do_lower_case", bool, "true or false"),
+    ("tokenize_chinese_chars", bool, "true or false"),
+    ("strip_accents", (bool, type(None)), "true, false or null"),
+)
+
+
+def check_tokenizer_config(config, path):
+    """UserError where a tokenizer_config.json has something of another type than is expected."""
+    for name, types, expected in CONFIG_TYPES:
+        if name in config and not isinstance(config[name], types):
+            raise UserError(f"{path}: {name} is {shown(config[name])}; expected {expected}")
+    for name in ("unk", "cls", "sep", "pad"):
+        token = special_text(config.get(f"{name}_token"))
+        if token is not None and (not isinstance(token, str) or re.search("[\ud800-\udfff]", token)):
+            raise UserError(f"{path}: {name}_token is {shown(token)}; expected text")
+
+
+@contextlib.contextmanager
+def library_errors(where):
+    """Turn whatever the `tokenizers` library raises into a UserError: a bare Exception, or a panic of its Rust code."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit, MemoryError):
+        raise
+    except BaseException as error:  # a panic is no Exception
+        raise UserError(f"{where} ({error})") from None
+
+
+def from_vocabulary(vocabulary, config, source="vocab.txt"):
     """BERT's WordPiece tokenizer from the lines of a vocab.txt; casing and accents as tokenizer_config.json says."""
-    unknown = _content(config.get("unk_token")) or "[UNK]"
+    unknown = special_text(config.get("unk_token")) or "[UNK]"
     table = {token: number for number, token in enumerate(vocabulary)}
     if unknown not in table:
-        raise UserError(f"vocab.txt has no {unknown}: not a BERT vocabulary?")
+        raise UserError(f"{source}: has no {unknown[:80]}: not a BERT vocabulary?")
     backend = tokenizers.Tokenizer(models.WordPiece(table, unk_token=unknown, max_input_chars_per_word=100))
     backend.normalizer = normalizers.BertNormalizer(
         handle_chinese_chars=config.get("tokenize_chinese_chars", True),
@@ -141,13 +176,13 @@ def truncate(ids, room, truncation):
     return ids[:head] + ids[len(ids) - (room - head) :]
 
 
-def share(first, second, room):
-    """How many tokens two texts of these lengths keep of `room`: the longer gives way until they are equal."""
+def divide_room(first, second, room):
+    """How many of `room` tokens each of two texts gets, from their lengths: the longer is cut until they are equal."""
     shorter = min(first, second, room // 2)
     longer = min(max(first, second), room - shorter)
     return (longer, shorter) if first > second else (shorter, longer)
 
 
-def _content(token):
-    """A special token is stored as text, or as an object with its text under `content`."""
+def special_text(token):
+    """The text of a special token of tokenizer_config.json, where it is text, or an object with the text in it."""
     return token.get("content") if isinstance(token, dict) else token

@@ -1,13 +1,15 @@
-"""The training loop: forward -> loss -> backward -> clip -> step -> schedule, evaluation, and exact resume.
+"""The training loop: forward -> loss -> backward -> clip -> step -> schedule, validation, and exact resume.
 
-It knows nothing about BERT. `model(*inputs)` gives logits [B, C]; `examples` has `lengths` [N], `labels` [N] and
-`inputs(indices)`, a tuple of tensors. The same loop fine-tunes an encoder and fits a head on stored features.
-Next: `frozen.py`, which does the latter.
+It knows nothing about BERT. `examples` has `lengths` [N], `labels` [N] and `inputs(indices)`, a tuple of tensors; the
+objective says what is learned. The same loop fine-tunes an encoder, fits a head on stored features and distills.
 """
 
+import contextlib
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,12 +19,12 @@ from tqdm import tqdm
 from . import metrics
 from .batch import bucketed_batches
 from .evaluate import predict
-from .fast.embedding import touched_rows
 from .metrics import softmax
-from .optim import AdamW, clip_divisor, complete, linear_warmup, parameter_groups
+from .optim import AdamW, clip_gradients, complete, linear_warmup, parameter_groups
 from .plumbing.device import autocast, to_device
 from .plumbing.files import UserError
 from .plumbing.resume import Progress, load_state, save_state
+from .plumbing.signals import REQUESTS, Stopped, finish_first, leave_at_once
 
 LOG_EVERY = 10  # updates
 CHECKPOINT_EVERY = 300  # seconds
@@ -46,124 +48,238 @@ class TrainSettings:
     seed: int = 0
 
 
+# ---- what is learned
+
+
+class Validation(NamedTuple):
+    """What an objective says of the model after an epoch. Without an accuracy the last weights are the best."""
+
+    record: dict  # for the log
+    sentence: str  # for a person
+    accuracy: float | None = None
+    loss: float = 0.0
+
+
+class Classification:
+    """Cross-entropy, each text weighted by its class; the best epoch is the most accurate one on validation.
+
+    Any other objective has the same attribute and methods.
+    """
+
+    dropout = True  # the model learns in train mode
+
+    def __init__(self, examples, validation, settings, device, class_weights=None):
+        self.examples, self.validation = examples, validation
+        self.device, self.precision = device, settings.precision
+        self.weights = torch.ones(len(examples))  # [N]
+        if class_weights is not None:
+            self.weights = torch.as_tensor(class_weights, dtype=torch.float32)[examples.labels]
+
+    def losses(self, model, part, batch):
+        """What the examples `part` (indices, some of those in `batch`) add to the batch's loss: {name: scalar tensor}.
+
+        Each part is divided by the whole batch's weight, not by its own: so the sum of the parts' gradients is the
+        gradient of the full batch, also for a short last batch.
+        """
+        *inputs, labels, weights = to_device(
+            (*self.examples.inputs(part), self.examples.labels[part], self.weights[part]), self.device
+        )
+        with autocast(self.device, self.precision):
+            logits = model(*inputs)
+        losses = functional.cross_entropy(logits.float(), labels, reduction="none")
+        return {"loss": (losses * weights).sum() / self.weights[batch].sum().item()}
+
+    def validate(self, model):
+        """A `Validation` of the model, which is left in eval mode."""
+        logits, labels = predict(model, self.validation, self.device, self.precision), self.validation.labels.numpy()
+        predicted = logits.argmax(1)
+        accuracy, loss = metrics.accuracy(labels, predicted), metrics.log_loss(labels, softmax(logits))
+        f1 = metrics.precision_recall_f1(labels, predicted, "macro", logits.shape[1])[2]
+        record = {"validation_accuracy": accuracy, "validation_f1": round(f1, 6), "validation_loss": round(loss, 6)}
+        return Validation(record, f"validation accuracy {accuracy:.4f}, loss {loss:.4f}", accuracy, loss)
+
+
+# ---- the loop
+
+
 def train(model, examples, validation, settings, device, class_weights=None, checkpoint=None, resume=False, log=None,
-          quiet=False, name="training"):  # fmt: skip
+          quiet=False, name="training", objective=None, checkpoint_every=None):  # fmt: skip
     """Train `model` in place and leave it with the weights of its best epoch on `validation`. Returns `Progress`.
 
-    class_weights: [C] factors for each class's loss, or None. checkpoint: a path to keep the run's state in.
-    resume: go on from that state; on CPU the result is bit for bit that of an uninterrupted run.
-    log: called with a dict every few updates and after each epoch.
-    Raises UserError when the loss is not finite.
+    class_weights: [C] factors for each class's loss, or None. checkpoint: a path to keep the run's state in, every
+    `checkpoint_every` seconds (300), after each epoch, and when a signal asks for it. resume: go on from that state; on CPU
+    the result is bit for bit that of an uninterrupted run. log: called with a dict every few updates and after each
+    epoch. objective: `Classification`, or another one.
+    Raises UserError when the loss is not finite, and Stopped when a signal ends the training.
     """
     torch.manual_seed(settings.seed)  # dropout; the batches have a generator of their own
     model.to(device)
-    optimizer = AdamW(parameter_groups(model, settings.lr, settings.weight_decay, settings.head_lr), fused=True)
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    peak_rates = [group["lr"] for group in optimizer.param_groups]
-    scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16")
-    updates_per_epoch = -(-len(examples) // settings.batch_size)
-    total_updates = updates_per_epoch * settings.epochs
-    warmup_updates = round(settings.warmup * total_updates)
-    micro_batch = settings.micro_batch or settings.batch_size
-    example_weights = torch.ones(len(examples))
-    if class_weights is not None:
-        example_weights = torch.as_tensor(class_weights, dtype=torch.float32)[examples.labels]
-
-    progress, best = Progress(), {}
-    if resume and checkpoint is not None and Path(checkpoint).is_file():
-        progress, best = load_state(checkpoint, model, optimizer, scaler, settings, len(examples), device)
-    saved = time.monotonic()
-    started = saved - progress.seconds
-    done = progress.epoch * len(examples) + progress.batch * settings.batch_size
-    bar = tqdm(total=settings.epochs * len(examples), initial=done, desc=name, unit=" texts", disable=quiet or None)
-    recent = []
-    with bar, touched_rows(model, device.type == "cpu" and micro_batch < settings.batch_size):
-        while progress.epoch < settings.epochs:
-            model.train()
-            batches = bucketed_batches(examples.lengths, settings.batch_size, settings.seed, progress.epoch)
-            while progress.batch < len(batches):
-                window = batches[progress.batch]
-                scale = linear_warmup(progress.update, warmup_updates, total_updates)
-                for group, peak in zip(optimizer.param_groups, peak_rates, strict=True):
-                    group["lr"] = peak * scale
-
-                # Every part of the window is divided by the whole window's weight, not by its own: so the sum
-                # of the parts' gradients is the gradient of the full batch, a short last window included.
-                window_weight = example_weights[window].sum().item()
-                window_loss = 0.0
-                for start in range(0, len(window), micro_batch):
-                    part = window[start : start + micro_batch]
-                    *inputs, labels, weights = to_device(
-                        (*examples.inputs(part), examples.labels[part], example_weights[part]), device
-                    )
-                    with autocast(device, settings.precision):
-                        logits = model(*inputs)
-                    losses = functional.cross_entropy(logits.float(), labels, reduction="none")
-                    loss = (losses * weights).sum() / window_weight
-                    scaler.scale(loss).backward()
-                    window_loss = window_loss + loss.detach()
-                complete(parameters)
-                scaler.unscale_(optimizer)  # clipping has to see the gradients' true size
-                divisor, norm = clip_divisor(parameters, settings.max_norm)
-                scaler.step(optimizer, divisor=divisor)  # left out when fp16 overflowed; the scale then shrinks
-                scaler.update()
-                optimizer.zero_grad()
-
-                progress.batch += 1
-                progress.update += 1
-                bar.update(len(window))
-                recent.append(window_loss)
-                if progress.update % LOG_EVERY == 0 or progress.batch == len(batches):
-                    mean_loss = check_losses(recent, progress)
-                    recent.clear()
-                    bar.set_postfix(loss=f"{mean_loss:.3f}", refresh=False)
-                    if log:
-                        log({"epoch": progress.epoch + 1, "update": progress.update, "loss": mean_loss,
-                             "learning_rate": peak_rates[0] * scale, "gradient_norm": norm.item()})  # fmt: skip
-                    now = time.monotonic()
-                    if checkpoint is not None and now - saved > CHECKPOINT_EVERY:
-                        saved, progress.seconds = now, now - started
-                        save_state(checkpoint, model, best, optimizer, scaler, settings, progress, len(examples))
-                if progress.update == ESTIMATE_AFTER and not quiet:
-                    announce_length((time.monotonic() - started) / ESTIMATE_AFTER * total_updates, device)
-
-            logits = predict(model, validation, device, settings.precision)
-            accuracy = metrics.accuracy(validation.labels.numpy(), logits.argmax(1))
-            loss = metrics.log_loss(validation.labels.numpy(), softmax(logits))
-            if (accuracy, -loss) > (progress.best_accuracy, -progress.best_loss):
-                progress.best_accuracy, progress.best_loss, progress.best_epoch = accuracy, loss, progress.epoch
-                best = {key: tensor.detach().cpu().clone() for key, tensor in model.state_dict().items()}
-            progress.epoch, progress.batch = progress.epoch + 1, 0
-            progress.seconds = time.monotonic() - started
-            if log:
-                log({"epoch": progress.epoch, "update": progress.update, "validation_accuracy": accuracy,
-                     "validation_loss": round(loss, 6), "seconds": round(progress.seconds, 1)})  # fmt: skip
-            if not quiet:
-                tqdm.write(f"  epoch {progress.epoch}: validation accuracy {accuracy:.4f}, loss {loss:.4f}")
-            without_gain = progress.epoch - 1 - progress.best_epoch
-            if settings.patience and without_gain >= settings.patience:
-                progress.epoch = settings.epochs
-            if checkpoint is not None:
-                save_state(checkpoint, model, best, optimizer, scaler, settings, progress, len(examples))
-    model.load_state_dict(best)
+    objective = objective or Classification(examples, validation, settings, device, class_weights)
+    run = Run(model, examples, objective, settings, device, checkpoint, log, quiet, checkpoint_every)
+    if resume:
+        run.load()
+    with run.show(name), finish_first() if checkpoint else contextlib.nullcontext():
+        while run.progress.epoch < settings.epochs:
+            model.train(objective.dropout)
+            for batch in run.rest_of_epoch():
+                update(run, batch)
+                run.tell()
+                run.answer()
+            validate(run)
+            run.save()
+    if run.best:
+        model.load_state_dict(run.best)
     model.eval()
-    return progress
+    return run.progress
 
 
-def announce_length(seconds, device, flags="--limit 2000 --test-limit 2000"):
-    if seconds > 300:
-        hint = f"; {flags} gives a first answer sooner" if device.type == "cpu" else ""
-        tqdm.write(f"  training will take about {seconds / 60:.0f} minutes here{hint}")
+def update(run, batch):
+    """One step of the optimizer on the examples `batch` (indices), as many of them at a time as memory holds."""
+    settings = run.settings
+    scale = linear_warmup(run.progress.update, run.warmup_updates, run.total_updates)
+    for group, peak in zip(run.optimizer.param_groups, run.peak_rates, strict=True):
+        group["lr"] = peak * scale
+
+    micro_batch = settings.micro_batch or len(batch)
+    losses = Counter()
+    for start in range(0, len(batch), micro_batch):
+        parts = run.objective.losses(run.model, batch[start : start + micro_batch], batch)
+        run.scaler.scale(sum(parts.values())).backward()
+        losses.update({name: loss.detach() for name, loss in parts.items()})
+    complete(run.parameters)
+    run.scaler.unscale_(run.optimizer)  # clipping has to see the gradients' true size
+    run.norm = clip_gradients(run.parameters, settings.max_norm)
+    run.scaler.step(run.optimizer)  # left out when fp16 overflowed; the scale then shrinks
+    run.scaler.update()
+    run.optimizer.zero_grad()
+
+    run.recent.append(losses)
+    run.progress.batch += 1
+    run.progress.update += 1
+    run.bar.update(len(batch))
+
+
+def validate(run):
+    """End an epoch: keep the weights if they are the best on validation, stop if there was no gain for too long."""
+    progress = run.progress
+    try:
+        with leave_at_once():
+            found = run.objective.validate(run.model)
+    except Stopped as stop:
+        run.stop(stop.signal)
+    if found.accuracy is not None and (found.accuracy, -found.loss) > (progress.best_accuracy, -progress.best_loss):
+        progress.best_accuracy, progress.best_loss, progress.best_epoch = found.accuracy, found.loss, progress.epoch
+        run.best = {key: tensor.detach().cpu().clone() for key, tensor in run.model.state_dict().items()}
+    progress.epoch, progress.batch = progress.epoch + 1, 0
+    progress.seconds = time.monotonic() - run.started
+    if run.log:
+        seconds = {"seconds": round(progress.seconds, 1)}
+        run.log({"epoch": progress.epoch, "update": progress.update} | found.record | seconds)
+    if not run.quiet:
+        tqdm.write(f"  epoch {progress.epoch}: {found.sentence}")
+    without_gain = progress.epoch - 1 - progress.best_epoch
+    if run.settings.patience and without_gain >= run.settings.patience:
+        progress.epoch = run.settings.epochs
+
+
+class Run:
+    """What a training run consists of, and where it stands."""
+
+    def __init__(self, model, examples, objective, settings, device, checkpoint, log, quiet, checkpoint_every):
+        self.model, self.examples, self.objective = model, examples, objective
+        self.settings, self.device, self.checkpoint, self.log, self.quiet = settings, device, checkpoint, log, quiet
+        self.checkpoint_every = CHECKPOINT_EVERY if checkpoint_every is None else checkpoint_every
+        groups = parameter_groups(model, settings.lr, settings.weight_decay, settings.head_lr)
+        self.optimizer = AdamW(groups, fused=True)
+        self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        self.peak_rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16")
+        self.total_updates = -(-len(examples) // settings.batch_size) * settings.epochs
+        self.warmup_updates = round(settings.warmup * self.total_updates)
+        self.progress, self.best = Progress(), {}  # the best epoch's weights
+        self.recent, self.norm = [], None  # losses since the last look at them; the last gradient's norm
+        self.started = self.saved = time.monotonic()
+
+    def rest_of_epoch(self):
+        """The batches that the epoch still has to see."""
+        batches = bucketed_batches(
+            self.examples.lengths, self.settings.batch_size, self.settings.seed, self.progress.epoch
+        )
+        self.batches = len(batches)
+        return batches[self.progress.batch :]
+
+    def show(self, name):
+        """A progress bar, to be used as a context."""
+        done = self.progress.epoch * len(self.examples) + self.progress.batch * self.settings.batch_size
+        total = self.settings.epochs * len(self.examples)
+        self.bar = tqdm(total=total, initial=done, desc=name, unit=" texts", disable=self.quiet or None)
+        return self.bar
+
+    def tell(self):
+        """After an update: now and then look at the losses, write the log, and say how long it will take."""
+        progress = self.progress
+        if progress.update % LOG_EVERY == 0 or progress.batch == self.batches:
+            means = check_losses(self.recent, progress)
+            self.recent.clear()
+            self.bar.set_postfix({name: f"{mean:.3f}" for name, mean in means.items()}, refresh=False)
+            if self.log:
+                rate = self.optimizer.param_groups[0]["lr"]
+                self.log({"epoch": progress.epoch + 1, "update": progress.update, **means,
+                          "learning_rate": rate, "gradient_norm": self.norm.item()})  # fmt: skip
+        if progress.update == ESTIMATE_AFTER and not self.quiet:
+            announce_length((time.monotonic() - self.started) / ESTIMATE_AFTER * self.total_updates, self.device)
+
+    def answer(self):
+        """After an update: save if a signal or the clock asks for it, and stop if a signal does."""
+        if REQUESTS.stop:
+            self.stop(REQUESTS.stop)
+        if REQUESTS.save or time.monotonic() - self.saved > self.checkpoint_every:
+            REQUESTS.save = False
+            self.save()
+
+    def stop(self, number):
+        """Save, and raise Stopped. The weights are those after the last update."""
+        self.save()
+        where = f"the state after update {self.progress.update:,} is saved" if self.checkpoint else ""
+        raise Stopped(number, f"{where}; the same command with --resume goes on" if where else "")
+
+    def save(self):
+        """Keep the run's state in its checkpoint, if it has one."""
+        self.saved = time.monotonic()
+        self.progress.seconds = self.saved - self.started
+        if self.checkpoint is not None:
+            save_state(self.checkpoint, self.model, self.best, self.optimizer, self.scaler, self.settings,
+                       self.progress, len(self.examples))  # fmt: skip
+
+    def load(self):
+        """Go on from the checkpoint, if there is one."""
+        if self.checkpoint is not None and Path(self.checkpoint).is_file():
+            self.progress, self.best = load_state(self.checkpoint, self.model, self.optimizer, self.scaler,
+                                                  self.settings, len(self.examples), self.device)  # fmt: skip
+            self.started -= self.progress.seconds
 
 
 def check_losses(losses, progress):
-    """The mean of the last updates' losses. They are looked at a few at a time: each look stalls a GPU."""
-    losses = torch.stack(losses).tolist()
-    for i, loss in enumerate(losses):
-        if not np.isfinite(loss):
-            update = progress.update - len(losses) + 1 + i
-            raise UserError(
-                f"the loss became {loss} in epoch {progress.epoch + 1}, update {update}; "
-                "try a smaller --lr, more --warmup or --precision fp32"
-            )
-    return sum(losses) / len(losses)
+    """{name: the mean of the last updates' losses}; UserError when one is not finite.
+
+    losses: a list of {name: scalar tensor}. They are looked at a few at a time, because a GPU has to be waited for.
+    """
+    means = {}
+    for name in losses[0]:
+        values = torch.stack([loss[name] for loss in losses]).tolist()
+        for i, value in enumerate(values):
+            if not np.isfinite(value):
+                raise UserError(
+                    f"the {name} became {value} in epoch {progress.epoch + 1}, "
+                    f"update {progress.update - len(values) + 1 + i}; "
+                    "try a smaller --lr, more --warmup or --precision fp32"
+                )
+        means[name] = sum(values) / len(values)
+    return means
+
+
+def announce_length(seconds, device):
+    """Say how long a job will take if that is more than five minutes, and which flag makes it shorter."""
+    if seconds > 300:
+        hint = "; --limit 2000 gives a first answer sooner" if device.type == "cpu" else ""
+        tqdm.write(f"  training will take about {seconds / 60:.0f} minutes here{hint}")

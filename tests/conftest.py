@@ -7,11 +7,14 @@ with that reason when it is unset.
 import json
 import os
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
+from bad_input import bert, distilbert, output, refuse  # noqa: F401 (fixtures, for every test to ask for)
 from safetensors.torch import load_file
+from torch.nn import functional
 
 REFERENCES = Path(__file__).parent / "references"
 
@@ -87,3 +90,16 @@ def tiny_bert(tmp_path):
 def tiny_distilbert(tmp_path):
     """A folder with a 2-layer DistilBERT classifier of 6 classes, at most 64 tokens; the test may change it."""
     return copy_checkpoint("distilbert", tmp_path / "tiny-distilbert")
+
+
+@pytest.fixture
+def kernel_calls(monkeypatch):
+    """Counts the calls of PyTorch's fused attention, under "fused"."""
+    calls, kernel = Counter(), functional.scaled_dot_product_attention
+
+    def counted(*args, **kwargs):
+        calls["fused"] += 1
+        return kernel(*args, **kwargs)
+
+    monkeypatch.setattr(functional, "scaled_dot_product_attention", counted)
+    return calls

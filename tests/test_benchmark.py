@@ -1,4 +1,4 @@
-"""examples/benchmark.py runs, says what it skips, and its unpadded variant computes the same."""
+"""examples/benchmark/ runs, says what it skips, and its unpadded variant computes the same."""
 
 import importlib.util
 import os
@@ -10,11 +10,11 @@ import pytest
 import torch
 from test_train import tiny_classifier, token_examples
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+BENCHMARK = Path(__file__).parent.parent / "examples" / "benchmark"
 
 
 def module(name):
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(f"benchmark.{name}", BENCHMARK / f"{name}.py")
     loaded = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(loaded)
     return loaded
@@ -22,17 +22,17 @@ def module(name):
 
 @pytest.fixture(scope="module")
 def benchmark():
-    return module("benchmark")
+    return module("__main__")
 
 
 @pytest.fixture(scope="module")
 def jobs():
-    return module("benchmark_jobs")
+    return module("jobs")
 
 
 def run(*arguments):
-    command = [sys.executable, EXAMPLES / "benchmark.py", *arguments]
-    environment = os.environ | {"PYTHONPATH": str(EXAMPLES.parent)}
+    command = [sys.executable, BENCHMARK, *arguments]
+    environment = os.environ | {"PYTHONPATH": str(BENCHMARK.parents[1])}
     return subprocess.run(command, capture_output=True, text=True, env=environment)
 
 

@@ -1,81 +1,30 @@
-"""Data sets: every reader on a few lines that a person can check, then label order, splits and limits, then the
-published sizes of the real data sets (skipped unless MINIBERT_TEST_DATA names a folder with copies).
+"""Data sets: every reader on a few lines that a person can check, then label names and their order, then size, then
+the published sizes of the real data sets (skipped unless MINIBERT_TEST_DATA names a folder with copies).
 
-What must be refused, and with which words, is in test_bad_input.py.
+Archives are in test_archives.py, splits and limits in test_splits.py; what must be refused, and with which words, is
+in test_bad_tables.py and test_bad_sources.py.
 """
 
-import io
+import csv
 import json
-import random
-import tarfile
+import subprocess
+import sys
+import time
 from collections import Counter
+from pathlib import Path
 
-import numpy as np
 import pytest
+from small_data import REVIEWS, every_text, labelled, review_folder, write_csv
 
-from minibert.data import load_task
-from minibert.data.dataset import Dataset, split, take
-from minibert.data.tables import Columns
+from minibert.data import Columns, balanced_weights, load_task
 
-REVIEWS = {
-    "train/neg": ["dull", "a bore", "no wit at all", "flat", "two lost hours"],
-    "train/pos": ["bright", "a joy", "wit and warmth", "fine", "I went twice"],
-    "test/neg": ["weak", "clumsy"],
-    "test/pos": ["strong", "deft", "lovely"],
-    "train/unsup": ["nobody said whether this one is good"],
-}
-
-
-def member(name, text="", **more):
-    """A tar member and its content."""
-    info = tarfile.TarInfo(name)
-    content = text.encode("utf-8")
-    info.size = len(content)
-    for key, value in more.items():
-        setattr(info, key, value)
-    return info, io.BytesIO(content)
-
-
-def write_archive(path, members):
-    with tarfile.open(path, "w:gz") as archive:
-        for info, content in members:
-            archive.addfile(info, content)
-    return path
-
-
-def review_members():
-    return [
-        member(f"aclImdb/{folder}/{i}_7.txt", text) for folder, texts in REVIEWS.items() for i, text in enumerate(texts)
-    ]
-
-
-def review_folder(root):
-    for folder, texts in REVIEWS.items():
-        (root / folder).mkdir(parents=True)
-        for i, text in enumerate(texts):
-            (root / folder / f"{i}_7.txt").write_text(text, encoding="utf-8")
-    return root
-
-
-def every_text(task):
-    return sorted(task.train.texts + task.validation.texts + task.test.texts)
-
-
-def labelled(dataset):
-    """{text: label name}"""
-    return {text: dataset.label_names[label] for text, label in zip(dataset.texts, dataset.labels, strict=True)}
-
-
-def write_csv(path, rows, header="text,label"):
-    path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
-    return path
-
+REPOSITORY = Path(__file__).parent.parent
 
 # IMDb
 
 
 def test_an_imdb_folder_keeps_its_official_test_set_and_leaves_out_the_unlabelled(tmp_path):
-    task = load_task("imdb", review_folder(tmp_path / "aclImdb"))
+    task = load_task("imdb", review_folder(tmp_path / "aclImdb"), sample=True)
     assert labelled(task.test) == {"weak": "neg", "clumsy": "neg", "strong": "pos", "deft": "pos", "lovely": "pos"}
     assert sorted(task.train.texts + task.validation.texts) == sorted(REVIEWS["train/neg"] + REVIEWS["train/pos"])
     assert task.train.label_names == ["neg", "pos"]
@@ -83,45 +32,13 @@ def test_an_imdb_folder_keeps_its_official_test_set_and_leaves_out_the_unlabelle
 
 def test_the_folder_that_holds_aclimdb_will_do_too(tmp_path):
     review_folder(tmp_path / "aclImdb")
-    assert load_task("imdb", tmp_path) == load_task("imdb", tmp_path / "aclImdb")
-
-
-def test_an_imdb_archive_reads_as_the_folder_does(tmp_path):
-    archive = write_archive(tmp_path / "reviews.tar.gz", review_members())
-    assert load_task("imdb", archive) == load_task("imdb", review_folder(tmp_path / "aclImdb"))
-
-
-def test_the_order_inside_an_archive_changes_nothing(tmp_path):
-    forwards = write_archive(tmp_path / "forwards.tar.gz", review_members())
-    backwards = write_archive(tmp_path / "backwards.tar.gz", review_members()[::-1])
-    assert load_task("imdb", forwards) == load_task("imdb", backwards)
-
-
-def test_a_hostile_archive_writes_nothing_and_adds_no_text(tmp_path):
-    inside = tmp_path / "some" / "where"
-    inside.mkdir(parents=True)
-    secret = tmp_path / "secret.txt"
-    secret.write_text("not yours", encoding="utf-8")
-    hostile = [
-        member("../../evil.txt", "evil"),
-        member(str(tmp_path / "absolute.txt"), "evil"),
-        member("aclImdb/train/neg/9_1.txt", type=tarfile.SYMTYPE, linkname=str(secret)),
-        member("aclImdb/train/neg/8_1.txt", type=tarfile.LNKTYPE, linkname="../../secret.txt"),
-        member("aclImdb/train/neg/deeper/7_1.txt", "evil"),
-        member("aclImdb/train/neg/6_1.txt", type=tarfile.FIFOTYPE),
-    ]
-    archive = write_archive(inside / "hostile.tar.gz", hostile + review_members())
-    before = sorted(tmp_path.rglob("*"))
-    task = load_task("imdb", archive)
-    assert sorted(tmp_path.rglob("*")) == before
-    assert every_text(task) == sorted(text for folder, texts in REVIEWS.items() if "unsup" not in folder
-                                      for text in texts)  # fmt: skip
+    assert load_task("imdb", tmp_path, sample=True) == load_task("imdb", tmp_path / "aclImdb", sample=True)
 
 
 def test_a_review_may_hold_any_letter(tmp_path):
     folder = review_folder(tmp_path / "aclImdb")
     (folder / "test" / "pos" / "3_9.txt").write_text("Amélie \u2028 是 \U0001f600", encoding="utf-8")
-    assert labelled(load_task("imdb", folder).test)["Amélie \u2028 是 \U0001f600"] == "pos"
+    assert labelled(load_task("imdb", folder, sample=True).test)["Amélie \u2028 是 \U0001f600"] == "pos"
 
 
 # SMS spam and MRPC
@@ -131,11 +48,11 @@ def test_an_sms_line_is_a_label_a_tab_and_a_message(tmp_path):
     lines = [f"ham\tsee you at {hour}" for hour in range(16)] + [f"spam\tWIN {prize} NOW" for prize in range(4)]
     lines[3] = 'ham\ta "quote and\ttabs are text'
     (tmp_path / "SMSSpamCollection").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    task = load_task("sms-spam", tmp_path)
+    task = load_task("sms-spam", tmp_path, sample=True)
     assert task.train.label_names == ["ham", "spam"]
     assert every_text(task) == sorted(line.partition("\t")[2] for line in lines)
     assert task.test.class_counts() == [3, 1]
-    assert load_task("sms-spam", tmp_path / "SMSSpamCollection") == task
+    assert load_task("sms-spam", tmp_path / "SMSSpamCollection", sample=True) == task
 
 
 def write_mrpc(folder, per_class=5):
@@ -151,7 +68,7 @@ def write_mrpc(folder, per_class=5):
 
 def test_mrpc_quotes_are_letters_and_neither_mark_nor_carriage_return_stays(tmp_path):
     write_mrpc(tmp_path)
-    task = load_task("mrpc", tmp_path)
+    task = load_task("mrpc", tmp_path, sample=True)
     assert task.test.label_names == ["different", "paraphrase"]
     assert task.test.class_counts() == [5, 5]
     assert task.test.texts[0] == 'He said, "test 0'
@@ -289,95 +206,66 @@ def test_blanks_around_a_label_are_not_part_of_it(tmp_path):
     assert load_task(str(write_csv(tmp_path / "mine.csv", rows))).train.label_names == ["a", "b"]
 
 
-# Splits
+def test_balanced_class_weights_make_every_class_weigh_the_same():
+    assert balanced_weights([0, 0, 0, 1], 2).tolist() == [4 / 6, 4 / 2]
 
 
-def uneven_rows():
-    """60 texts of class a, 30 of b, 10 of c."""
-    return [f"text number {i},{'a' if i < 60 else 'b' if i < 90 else 'c'}" for i in range(100)]
+# Label names and sizes that a file may have
 
 
-def test_each_text_is_in_exactly_one_part(tmp_path):
-    task = load_task(str(write_csv(tmp_path / "mine.csv", uneven_rows())))
-    assert every_text(task) == sorted(row.split(",")[0] for row in uneven_rows())
+@pytest.mark.parametrize(
+    "label", ["a, b", 'say "no"', "two\nlines", "😀 happy", "x" * 300, "=1+1", "```", "<b>", "../up", "a|b", "nan"]
+)
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_a_label_may_be_called_anything(label, suffix, tmp_path):
+    path = tmp_path / f"mine{suffix}"
+    rows = [(f"text {i}", label if i % 2 else "other") for i in range(20)]
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        if suffix == ".csv":
+            csv.writer(file).writerows([("text", "label"), *rows])
+        else:
+            file.writelines(json.dumps({"text": text, "label": name}) + "\n" for text, name in rows)
+    task = load_task(str(path))
+    assert sorted(task.train.label_names) == sorted([label, "other"])
+    assert labelled(task.train).items() <= dict(rows).items()
 
 
-def test_a_split_keeps_the_share_of_each_class(tmp_path):
-    task = load_task(str(write_csv(tmp_path / "mine.csv", uneven_rows())))
-    assert task.test.class_counts() == [12, 6, 2]  # a fifth of 60, 30, 10
-    assert task.validation.class_counts() == [10, 5, 2]  # a fifth of the 48, 24, 8 that are left
-    assert task.train.class_counts() == [38, 19, 6]
-
-
-def test_a_split_is_the_same_each_time_and_in_whatever_order_the_file_is(tmp_path):
-    shuffled = uneven_rows()
-    random.Random(1).shuffle(shuffled)
-    one = load_task(str(write_csv(tmp_path / "one.csv", uneven_rows())))
-    other = load_task(str(write_csv(tmp_path / "other.csv", shuffled)))
-    for part in ("train", "validation", "test"):
-        assert labelled(getattr(one, part)) == labelled(getattr(other, part))
-    assert one.train.texts != other.train.texts  # each keeps its file's order
-    assert one.test == load_task(str(tmp_path / "one.csv")).test
-
-
-def test_a_split_does_not_follow_the_order_of_the_file(tmp_path):
-    task = load_task(str(write_csv(tmp_path / "mine.csv", uneven_rows())))
-    of_first_class = [int(text.split()[-1]) for text in task.test.texts if int(text.split()[-1]) < 60]
-    assert min(of_first_class) < 20 and max(of_first_class) >= 40
-
-
-def test_test_and_validation_are_different_draws(tmp_path):
-    """Drawn by one hash, validation would be the texts that only just missed the test set."""
-    dataset = Dataset([f"text {i}" for i in range(200)], [0] * 200, ["a"], list(map(str, range(200))))
-    held_out = [set(split(dataset, purpose)[1].texts) for purpose in ("test", "validation")]
-    assert len(held_out[0]) == len(held_out[1]) == 40
-    assert len(held_out[0] & held_out[1]) < 25  # 8 are expected by chance
-
-
-def test_copies_of_a_text_are_never_on_both_sides(tmp_path):
-    rows = [f"copy {i % 20},{'ab'[i % 2]}" for i in range(100)]
+def test_fifty_classes_are_kept_apart_in_every_part(tmp_path):
+    rows = [f"text {i} of {i % 50},{i % 50}" for i in range(1000)]
     task = load_task(str(write_csv(tmp_path / "mine.csv", rows)))
-    parts = [set(part.texts) for part in (task.train, task.validation, task.test)]
-    assert all(parts)
-    assert sum(map(len, parts)) == len(set.union(*parts)) == 20
-    assert len(every_text(task)) == 100
+    assert task.train.label_names == [str(label) for label in range(50)]
+    for part in (task.train, task.validation, task.test):
+        assert min(part.class_counts()) >= 3
+        assert all(text.endswith(f" of {name}") for text, name in labelled(part).items())
 
 
-def test_a_text_with_two_labels_is_not_on_both_sides_either(tmp_path):
-    rows = [f"text {i},a" for i in range(40)] + [f"text {i},b" for i in range(30, 200)]
-    task = load_task(str(write_csv(tmp_path / "mine.csv", rows)))
-    parts = [set(part.texts) for part in (task.train, task.validation, task.test)]
-    assert sum(map(len, parts)) == len(set.union(*parts)) == 200
+def test_a_text_of_a_million_letters_and_many_columns_are_read_at_once(tmp_path):
+    names = ",".join(f"column{i}" for i in range(2_000))
+    rows = [f"{'a' * 1_000_000 if i == 7 else i},{'ab'[i % 2]},{names}" for i in range(20)]
+    started = time.monotonic()
+    task = load_task(str(write_csv(tmp_path / "mine.csv", rows, f"text,label,{names}")))
+    assert "a" * 1_000_000 in every_text(task)
+    assert time.monotonic() - started < 10
 
 
-def test_the_same_first_text_with_another_second_text_is_another_pair():
-    pairs = [str(i) for i in range(50)]
-    dataset = Dataset(["same"] * 50, [0] * 50, ["a"], pairs, pairs)
-    rest, held_out = split(dataset, "test")
-    assert (len(rest), len(held_out)) == (40, 10)
-
-
-# Limits
-
-
-def test_limit_counts_train_and_validation_together_and_keeps_the_shares(tmp_path):
-    path = str(write_csv(tmp_path / "mine.csv", uneven_rows()))
-    whole, part = load_task(path), load_task(path, limit=40, test_limit=10)
-    assert np.add(part.train.class_counts(), part.validation.class_counts()).tolist() == [24, 12, 4]
-    assert part.test.class_counts() == [6, 3, 1]
-    assert set(part.test.texts) < set(whole.test.texts)
-    assert set(part.train.texts + part.validation.texts) < set(whole.train.texts + whole.validation.texts)
-
-
-def test_a_limit_beyond_the_data_takes_all(tmp_path):
-    path = str(write_csv(tmp_path / "mine.csv", uneven_rows()))
-    assert load_task(path, limit=10_000, test_limit=10_000) == load_task(path)
-
-
-def test_a_small_limit_keeps_a_text_of_each_class():
-    labels = [0] * 97 + [1, 1, 2]
-    dataset = Dataset([str(i) for i in range(100)], labels, ["a", "b", "c"], [str(i) for i in range(100)])
-    assert take(dataset, 10, "limit").class_counts() == [10, 1, 1]
+@pytest.mark.slow
+def test_a_million_short_rows_take_seconds_and_what_the_docstring_says(tmp_path):
+    path = tmp_path / "mine.csv"
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("text,label\n")
+        file.writelines(f"this is the short text number {i},{i % 2}\n" for i in range(1_000_000))
+    program = f"""if True:
+        import resource, time
+        from minibert.data import load_task
+        before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
+        task = load_task({str(path)!r})
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+        print(len(task.train), memory * 1024 / 1_000_000, time.monotonic() - started)"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    rows, bytes_per_row, seconds = map(float, done.stdout.split())
+    assert rows == 640_000
+    assert seconds < 60
+    assert bytes_per_row < 1000  # while it is read; what stays is less
 
 
 # The real data sets

@@ -145,7 +145,7 @@ def test_a_size_that_is_too_small_names_the_smallest():
 
 
 def test_every_text_is_counted_however_many_there_are(monkeypatch):
-    monkeypatch.setattr("minibert.student.CHUNK", 2)
+    monkeypatch.setattr("minibert.distill.vocabulary.CHUNK", 2)
     kept, coverage = choose_vocabulary(wordpiece(), ["aba", "ab", "aba", "bab", "bab", "bab", "bab"], 10)
     assert (kept, coverage) == ([*range(9), 12], 4 / 7)
 

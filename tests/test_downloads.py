@@ -1,6 +1,6 @@
 """Downloads, against small servers on this machine: nothing here needs the internet.
 
-First the data sets' own files (minibert.data.fetch), then models and tokenizers from something that answers like
+First the data sets' own files (minibert.data.download), then models and tokenizers from something that answers like
 the Hub as far as huggingface_hub can tell.
 """
 
@@ -10,20 +10,25 @@ import http.server
 import io
 import json
 import re
+import subprocess
+import sys
 import threading
 import urllib.parse
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from minibert import EncoderConfig, load_encoder, load_tokenizer, save_encoder
-from minibert.data import load_task
-from minibert.data.corpora import SOURCES, Source, fetch
+from minibert.data import download, load_task
+from minibert.data.corpora import CORPORA
+from minibert.data.download import Source, fetch
 from minibert.model import Encoder, initialize
 from minibert.plumbing.files import UserError, cache_folder
 
+REPOSITORY = Path(__file__).parent.parent
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 MESSAGES = "".join(f"ham\tsee you at {i}\n" for i in range(15)) + "".join(f"spam\tWIN {i}\n" for i in range(5))
 
@@ -116,9 +121,15 @@ def test_a_file_is_fetched_once_and_then_taken_from_the_cache(algorithm):
     assert files_in(cache_folder()) == ["SMSSpamCollection"]
 
 
+def serve_messages_from(server, monkeypatch):
+    """Make sms-spam come from `server`."""
+    corpus = replace(CORPORA["sms-spam"], sources=(source_at(server.url, MESSAGES.encode()),))
+    monkeypatch.setitem(CORPORA, "sms-spam", corpus)
+
+
 def test_a_task_fetches_what_it_needs(monkeypatch):
     with serving(lambda path: (200, {}, MESSAGES.encode())) as server:
-        monkeypatch.setitem(SOURCES, "sms-spam", (source_at(server.url, MESSAGES.encode()),))
+        serve_messages_from(server, monkeypatch)
         task = load_task("sms-spam")
         assert load_task("sms-spam") == task
     assert len(task.train) + len(task.validation) + len(task.test) == 20
@@ -200,6 +211,120 @@ def test_an_answer_that_is_not_http_is_one_clear_line(monkeypatch):
         assert "SSH-2.0-something" in refused(source_at(server.url, b""))
 
 
+@pytest.mark.parametrize("length", ["many", "-5", "5.0", "\xb2", ""])
+def test_a_length_that_is_no_number_is_as_good_as_none(length):
+    with serving(lambda path: (200, {"Content-Length": length}, MESSAGES.encode())) as server:
+        assert fetch(source_at(server.url, MESSAGES.encode()), "sms-spam").read_text() == MESSAGES
+
+
+@pytest.mark.parametrize("length", ["9" * 18, "9" * 400])
+def test_a_length_beyond_all_reason_is_refused_or_ignored(length):
+    with serving(lambda path: (200, {"Content-Length": length}, MESSAGES.encode())) as server:
+        with contextlib.suppress(UserError):
+            assert fetch(source_at(server.url, MESSAGES.encode()), "sms-spam").read_text() == MESSAGES
+
+
+def test_a_transfer_without_end_is_cut_off(monkeypatch):
+    monkeypatch.setattr(download, "LARGEST_FILE", 1000)
+    with serving(lambda path: (200, {}, b"x" * 2000)) as server:
+        assert "more than 1,000 bytes" in refused(source_at(server.url, b""))
+
+
+def test_an_encrypted_zip_archive_is_refused():
+    archive = bytearray(zipped({"SMSSpamCollection": MESSAGES}))
+    archive[6] |= 1  # the flag of the member's own header, and of its entry in the directory
+    archive[archive.index(b"PK\x01\x02") + 8] |= 1
+    with serving(lambda path: (200, {}, bytes(archive))) as server:
+        assert "encrypted" in refused(source_at(server.url, MESSAGES.encode(), member="SMSSpamCollection"))
+
+
+def test_a_zip_archive_that_becomes_too_large_is_refused(monkeypatch):
+    monkeypatch.setattr(download, "LARGEST_FILE", 1000)
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("SMSSpamCollection", "x" * 100_000)
+    with serving(lambda path: (200, {}, content.getvalue())) as server:
+        message = refused(source_at(server.url, b"x" * 100_000, member="SMSSpamCollection"))
+    assert "more than 1,000 bytes" in message
+
+
+# The cache
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "empty", "longer"])
+def test_a_damaged_file_in_the_cache_is_noticed_and_fetched_again(damage, monkeypatch, capfd):
+    with serving(lambda path: (200, {}, MESSAGES.encode())) as server:
+        serve_messages_from(server, monkeypatch)
+        task = load_task("sms-spam")
+        path = cache_folder() / "SMSSpamCollection"
+        content = {
+            "cut": MESSAGES[: len(MESSAGES) // 2],
+            "changed": MESSAGES.replace("see you at 3", "see you at 4"),
+            "empty": "",
+            "longer": MESSAGES + "ham\tone more\n",
+        }[damage]
+        path.write_text(content)
+        assert load_task("sms-spam") == task
+    assert path.read_text() == MESSAGES
+    assert len(server.requests) == 2
+    told = capfd.readouterr().err
+    assert f"note: {path}: is damaged" in told and "fetching it again" in told
+
+
+def test_a_damaged_file_that_cannot_be_fetched_again_is_one_line_and_is_not_used():
+    path = cache_folder() / "SMSSpamCollection"
+    path.parent.mkdir(parents=True)
+    path.write_text(MESSAGES[:100])
+    with pytest.raises(UserError) as caught:
+        fetch(source_at(unused_url(), MESSAGES.encode()), "sms-spam")
+    assert f"the copy at {path} is damaged" in str(caught.value)
+    assert "\n" not in str(caught.value) and "--data" in str(caught.value)
+
+
+def test_a_cache_that_cannot_be_written_is_said_and_gone_on_without(tmp_path, monkeypatch, capfd):
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("MINIBERT_CACHE", str(tmp_path / "file" / "cache"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)  # else an earlier answer is remembered
+    with serving(lambda path: (200, {}, MESSAGES.encode())) as server:
+        serve_messages_from(server, monkeypatch)
+        task = load_task("sms-spam")
+        assert load_task("sms-spam") == task
+    assert len(server.requests) == 2
+    assert f"note: {tmp_path / 'file' / 'cache'}: cannot be written; going on without a cache" in capfd.readouterr().err
+    assert files_in(tmp_path) == ["file"]  # what was fetched for the moment is gone
+
+
+def test_a_whole_file_in_a_cache_that_cannot_be_written_is_used(monkeypatch):
+    with serving(lambda path: (200, {}, MESSAGES.encode())) as server:
+        serve_messages_from(server, monkeypatch)
+        task = load_task("sms-spam")
+        monkeypatch.setattr(download, "is_writable", lambda folder: False)
+        assert load_task("sms-spam") == task
+    assert len(server.requests) == 1
+
+
+def test_four_processes_on_an_empty_cache_all_get_the_whole_file():
+    program = """if True:
+        import sys
+        from minibert.data.download import Source, fetch
+        url, checksum = sys.argv[1:]
+        path = fetch(Source(url, "SMSSpamCollection", checksum), "sms-spam")
+        print(len(path.read_text()))"""
+    with serving(lambda path: (200, {}, MESSAGES.encode())) as server:
+        source = source_at(server.url, MESSAGES.encode())
+        command = [sys.executable, "-c", program, source.url, source.checksum]
+        processes = [
+            subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            for _ in range(4)
+        ]
+        answers = [process.communicate(timeout=60) for process in processes]
+    assert [(process.returncode, out) for process, (out, _) in zip(processes, answers, strict=True)] == [
+        (0, f"{len(MESSAGES)}\n")
+    ] * 4, answers
+    assert files_in(cache_folder()) == ["SMSSpamCollection"]
+
+
 def test_the_message_names_what_to_type_instead():
     message = refused(source_at(unused_url(), b""), "mrpc")
     assert message.startswith("mrpc ")
@@ -207,8 +332,8 @@ def test_the_message_names_what_to_type_instead():
 
 
 def test_every_source_states_a_checksum_and_an_encrypted_address():
-    for sources in SOURCES.values():
-        for source in sources:
+    for corpus in CORPORA.values():
+        for source in corpus.sources:
             assert source.url.startswith("https://")
             algorithm, digest = source.checksum.split(":")
             assert len(bytes.fromhex(digest)) == hashlib.new(algorithm).digest_size

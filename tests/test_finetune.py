@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from minibert import finetune, load_tokenizer, metrics, report
+from minibert import experiment, finetune, load, load_tokenizer, metrics
 from minibert.batch import collate
 from minibert.load import read_classifier
 from minibert.model import Encoder
 from minibert.plumbing.files import read_json
+from minibert.report import tables, words
 from minibert.train import train
 
 STARS = ["awful", "poor", "so-so", "good", "great"]
@@ -97,8 +98,8 @@ def encoded(monkeypatch):
 def test_a_run_leaves_everything_that_was_promised(finished):
     names = {path.name for path in finished["run"].iterdir()}
     assert names >= {"settings.json", "metrics.json", "log.jsonl", "predictions.csv", "report.md"}
-    for experiment in ("frozen", "finetuned"):
-        held = {path.name for path in (finished["run"] / experiment).iterdir()}
+    for part in ("frozen", "finetuned"):
+        held = {path.name for path in (finished["run"] / part).iterdir()}
         assert {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"} <= held
 
 
@@ -284,12 +285,12 @@ def test_a_run_killed_between_its_parts_resumes_to_the_same_end(finished, tmp_pa
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(finetune, "finetuned_row", killed)
+        patch.setattr(experiment, "finetuned_row", killed)
         with pytest.raises(KeyboardInterrupt):
             finetune.main(arguments(finished["csv"], finished["model"], tmp_path / "run", "--quiet"))
     assert not (tmp_path / "run" / "metrics.json").exists()
     with monkeypatch.context() as patch:
-        patch.setattr(finetune, "frozen_row", killed)  # it is there already
+        patch.setattr(experiment, "frozen_row", killed)  # it is there already
         finetune.main(arguments(finished["csv"], finished["model"], tmp_path / "run", "--quiet", "--resume"))
     assert read_predictions(tmp_path / "run") == read_predictions(finished["run"])
 
@@ -353,7 +354,7 @@ def test_with_several_seeds_the_one_best_on_validation_is_kept(tiny_bert, tmp_pa
         progress.best_accuracy = accuracies[settings.seed]
         return progress
 
-    monkeypatch.setattr(finetune, "train", train_to)
+    monkeypatch.setattr(experiment, "train", train_to)
     finetune.main(arguments(two_classes(tmp_path / "mine.csv", (20, 20)), tiny_bert, tmp_path / "run", "--quiet",
                             "--mode", "finetune", "--seeds", "0,1,2"))  # fmt: skip
     assert read_json(tmp_path / "run" / "finetuned" / "config.json")["minibert"]["seed"] == 1  # the first of two equals
@@ -367,6 +368,26 @@ def test_limits_make_a_run_small(tiny_distilbert, tmp_path, capsys):
     limits = ["--limit", "50", "--test-limit", "10"]
     finetune.main(arguments(data, tiny_distilbert, tmp_path / "run", "--dry-run", *limits))
     assert "40 train, 10 validation, 10 test" in capsys.readouterr().out
+
+
+def test_a_run_with_one_seed_reads_the_checkpoint_and_its_config_once(tiny_bert, tmp_path, monkeypatch):
+    reads = []
+    for name in ("read_tensors", "read_config"):
+        read = getattr(load, name)
+        monkeypatch.setattr(load, name, lambda folder, name=name, read=read: reads.append(name) or read(folder))
+    data = two_classes(tmp_path / "mine.csv", (20, 20))
+    finetune.main(arguments(data, tiny_bert, tmp_path / "run", "--quiet", "--epochs", "1"))
+    assert sorted(reads) == ["read_config", "read_tensors"]
+
+
+@pytest.mark.parametrize("micro_batch, wanted", [("4", True), ("0", False), ("16", False)])
+def test_only_micro_batches_gather_the_rows_that_they_touch(tiny_bert, tmp_path, monkeypatch, micro_batch, wanted):
+    seen, touched_rows = [], experiment.touched_rows
+    monkeypatch.setattr(experiment, "touched_rows", lambda part, on: seen.append(on) or touched_rows(part, on))
+    data = two_classes(tmp_path / "mine.csv", (20, 20))
+    finetune.main(arguments(data, tiny_bert, tmp_path / "run", "--quiet", "--epochs", "1", "--mode", "finetune",
+                            "--batch-size", "16", "--micro-batch", micro_batch))  # fmt: skip
+    assert seen == [wanted]
 
 
 # Kinds of input
@@ -409,7 +430,7 @@ def test_the_second_text_reaches_the_model(tiny_bert, tmp_path, monkeypatch):
 @pytest.mark.parametrize("pooling", ["cls", "mean", "pooler"])
 def test_every_pooling_and_head_runs_and_loads_again(pooling, head, tiny_bert, tmp_path):
     if head == "native" and pooling != "pooler":
-        pytest.skip("BERT's native head reads the pooler; the refusal is in test_bad_input.py")
+        pytest.skip("BERT's native head reads the pooler; the refusal is in test_bad_flags.py")
     finetune.main(arguments(two_classes(tmp_path / "mine.csv", (12, 12)), tiny_bert, tmp_path / "run", "--quiet",
                             "--epochs", "1", "--pooling", pooling, "--head", head))  # fmt: skip
     for name in ("frozen", "finetuned"):
@@ -437,8 +458,8 @@ def test_a_classifier_that_predicts_one_class_is_called_out(tiny_distilbert, tmp
 
 
 def test_two_predicted_classes_are_no_collapse():
-    assert report.collapse_warning("frozen", np.array([0, 0, 1]), ["ham", "spam"]) is None
-    assert "'ham'" in report.collapse_warning("frozen", np.array([0, 0, 0]), ["ham", "spam"])
+    assert words.collapse_warning("frozen", np.array([0, 0, 1]), ["ham", "spam"]) is None
+    assert "'ham'" in words.collapse_warning("frozen", np.array([0, 0, 0]), ["ham", "spam"])
 
 
 @pytest.mark.parametrize(
@@ -450,13 +471,14 @@ def test_two_predicted_classes_are_no_collapse():
     ],
 )
 def test_the_difference_is_put_into_words(frozen, finetuned, points, verdict):
-    line = report.difference_line(np.array([0, 1] * 50), np.array(frozen), np.array(finetuned))
+    line = words.difference_line(np.array([0, 1] * 50), np.array(frozen), np.array(finetuned))
     assert verdict in line
     assert f": {points} points" in line
 
 
 def test_an_undefined_score_is_null_and_said_to_be_undefined():
-    row = report.score([0, 0], np.array([[0.9, 0.1], [0.8, 0.2]]), ["ham", "spam"], 1.0, 3)
+    row = metrics.score([0, 0], np.array([[0.9, 0.1], [0.8, 0.2]]), ["ham", "spam"])
+    row |= {"seconds": 1.0, "trainable_parameters": 3}
     assert row["auroc"] is None  # no spam in the test set: no ranking to judge
     json.dumps(row, allow_nan=False)
-    assert "undefined" in report.result_table({"frozen": row}, [0])
+    assert "undefined" in tables.result_table({"frozen": row}, [0])

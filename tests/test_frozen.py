@@ -1,23 +1,21 @@
-"""Features are computed once, heads are fitted to convergence, and the baselines are what they say."""
+"""Features are computed once, and heads are fitted to convergence and chosen on validation."""
 
-import math
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from test_train import CPU, tiny_classifier, token_examples
 
-from minibert import baselines, frozen
-from minibert.baselines import fit_logistic
-from minibert.data.dataset import Dataset, Task
+from minibert import frozen
 from minibert.frozen import encode, fit_heads
 from minibert.head import pool
 
 
 def test_features_are_the_pooled_hidden_states_in_the_order_of_the_texts(monkeypatch):
-    monkeypatch.setattr("minibert.train.EVALUATION_TOKENS", {"cpu": 30})  # several batches
+    monkeypatch.setattr("minibert.evaluate.EVALUATION_TOKENS", {"cpu": 30})  # several batches
     encoder, examples = tiny_classifier().encoder.eval(), token_examples(11)
     features, encoded = encode(encoder, examples, ["cls", "mean"], CPU, quiet=True)
     assert encoded == 11
@@ -53,8 +51,8 @@ def test_each_text_is_encoded_once_and_not_again_in_a_second_run(monkeypatch):
     assert torch.equal(first["mean"], second["mean"])
 
 
-@pytest.mark.parametrize("change", ["weights", "texts", "precision", "poolings"])
-def test_features_are_computed_anew_when_what_decides_them_changes(change):
+@pytest.mark.parametrize("change", ["weights", "texts", "precision", "poolings", "code"])
+def test_features_are_computed_anew_when_what_decides_them_changes(change, monkeypatch):
     encoder, examples, poolings, precision = tiny_classifier().encoder.eval(), token_examples(11), ["cls"], "fp32"
     encode(encoder, examples, poolings, CPU, precision, quiet=True)
     if change == "weights":
@@ -64,27 +62,45 @@ def test_features_are_computed_anew_when_what_decides_them_changes(change):
         examples.sequences[4].ids[1] += 1
     elif change == "precision":
         precision = "bf16"
+    elif change == "code":
+        monkeypatch.setattr(frozen, "CODE", ("model.py", "head.py"))
     else:
         poolings = ["cls", "mean"]
     assert encode(encoder, examples, poolings, CPU, precision, quiet=True)[1] == 11
 
 
-def test_logistic_regression_reaches_the_point_where_the_gradient_is_zero():
-    random = np.random.default_rng(0)
-    features = torch.tensor(random.normal(size=(300, 6)), dtype=torch.float32)
-    labels = torch.tensor(random.integers(0, 3, 300))
-    weight, bias = fit_logistic(features, labels, 3, l2=1e-2)
-    error = (features @ weight.t() + bias).softmax(1) - torch.nn.functional.one_hot(labels, 3)
-    assert (error.t() @ features / 300 + 1e-2 * weight).abs().max() < 1e-4
-    assert error.mean(0).abs().max() < 1e-4
+def flip_a_byte(path):
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 0x40
+    path.write_bytes(content)
 
 
-def test_logistic_regression_is_the_same_on_sparse_features():
-    features = torch.tensor(np.random.default_rng(0).integers(0, 2, (60, 9)), dtype=torch.float32)
-    labels = (features.sum(1) > 4).long()
-    dense, _ = fit_logistic(features, labels, 2, 1e-3)
-    sparse, _ = fit_logistic(features.to_sparse_csr(), labels, 2, 1e-3, None, features.t().to_sparse_csr())
-    torch.testing.assert_close(dense, sparse, atol=1e-3, rtol=1e-3)
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def other_shape(path):
+    vectors = {"cls": torch.zeros(11, 3)}
+    save_file(vectors, path, metadata={"checksum": frozen.checksum(vectors)})
+
+
+@pytest.mark.parametrize("damage", [flip_a_byte, cut, other_shape])
+def test_damaged_features_are_made_again(damage, cache):
+    encoder, examples = tiny_classifier().encoder.eval(), token_examples(11)
+    first, _ = encode(encoder, examples, ["cls"], CPU, quiet=True)
+    first = first["cls"].clone()
+    (path,) = (cache / "features").iterdir()
+    damage(path)
+    again, encoded = encode(encoder, examples, ["cls"], CPU, quiet=True)
+    assert encoded == 11 and torch.equal(again["cls"], first)
+    assert encode(encoder, examples, ["cls"], CPU, quiet=True)[1] == 0  # and are whole in the cache
+
+
+def test_a_cache_that_cannot_be_written_is_said_and_does_not_stop_the_run(cache, capsys):
+    (cache / "features").write_text("a file where a folder should be")
+    features, encoded = encode(tiny_classifier().encoder.eval(), token_examples(11), ["cls"], CPU, quiet=True)
+    assert encoded == 11 and features["cls"].shape == (11, 16)
+    assert "features are not kept" in capsys.readouterr().out
 
 
 def test_the_best_head_on_validation_is_kept_and_works_on_raw_features():
@@ -101,50 +117,3 @@ def test_the_best_head_on_validation_is_kept_and_works_on_raw_features():
     assert {(row["pooling"], row["head"]) for row in tried} == {
         ("cls", "linear"), ("cls", "mlp"), ("mean", "linear"), ("mean", "mlp")
     }  # fmt: skip
-
-
-def test_balanced_class_weights_make_every_class_weigh_the_same():
-    assert frozen.class_weights([0, 0, 0, 1], 2).tolist() == [4 / 6, 4 / 2]
-
-
-# Baselines
-
-
-def test_majority_predicts_the_shares_of_the_training_labels():
-    assert baselines.majority([0, 1, 1, 1], 3, 2).tolist() == [[0.25, 0.75, 0.0]] * 2
-
-
-def test_tf_idf_by_hand():
-    bag = baselines.BagOfWords(["good film", "good film", "bad"], quiet=True)
-    assert list(bag.columns) == ["film", "good", "good film"]  # "bad" is in one text only
-    vector = bag(["Good, good unknown"], quiet=True).to_dense()[0]
-    # "good" twice, "good good" never seen: one entry, scaled to length 1
-    assert vector.tolist() == [0.0, 1.0, 0.0]
-    vector = bag(["good film good"], quiet=True).to_dense()[0]
-    idf = math.log(4 / 3) + 1
-    raw = np.array([idf, (1 + math.log(2)) * idf, idf])
-    np.testing.assert_allclose(vector, raw / np.linalg.norm(raw), rtol=1e-6)
-
-
-def test_bag_of_words_learns_a_word_and_a_pair_of_words_from_train_alone():
-    def part(texts):
-        labels = [int(" not good" not in f" {text}" and "good" in text) for text in texts]
-        return Dataset(texts, labels, ["no", "yes"], texts)
-
-    train = part(["good film", "not good film", "good plot", "not good plot", "dull", "dull"] * 5)
-    task = Task("toy", train, train, part(["good ending", "not good ending"]), "")
-    probabilities, parameters, tried = baselines.bag_of_words(task, quiet=True)
-    assert probabilities.argmax(1).tolist() == [1, 0]
-    assert parameters == 2 * len(baselines.BagOfWords(train.texts, quiet=True).columns) + 2
-    assert tried[0]["accuracy"] == 1.0
-
-
-def test_logistic_regression_agrees_with_scikit_learn():
-    linear_model = pytest.importorskip("sklearn.linear_model", reason="the [reference] extra is not installed")
-    random = np.random.default_rng(0)
-    features = random.normal(size=(300, 6))
-    labels = (features @ random.normal(size=(6, 3)) + random.normal(size=(300, 3))).argmax(1)
-    theirs = linear_model.LogisticRegression(C=1 / (1e-2 * 300), tol=1e-10, max_iter=10_000).fit(features, labels)
-    ours, bias = fit_logistic(torch.tensor(features, dtype=torch.float32), torch.tensor(labels), 3, l2=1e-2)
-    np.testing.assert_allclose(ours, theirs.coef_, atol=1e-4)
-    np.testing.assert_allclose(bias - bias.mean(), theirs.intercept_ - theirs.intercept_.mean(), atol=1e-4)

@@ -17,9 +17,9 @@ from minibert.parity.rungs import RUNGS
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("place", ["numpy", "torch", "minibert fused", "minibert explicit"])
+@pytest.mark.parametrize("place", ["numpy", "torch", "minibert fused", "minibert plain"])
 def test_a_right_implementation_passes_all_28_rungs(place, dtype, monkeypatch):
-    monkeypatch.setattr(adapter, "FUSED", place != "minibert explicit")
+    monkeypatch.setattr(adapter, "FAST", place != "minibert plain")
     module = {"numpy": None, "torch": ladder_torch}.get(place, adapter) or load_implementation(EXAMPLE)
     start = time.perf_counter()
     results = run_ladder(module, REFERENCES, dtype=dtype)

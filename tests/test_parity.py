@@ -41,6 +41,6 @@ def test_rung(rung, implementation):
 @pytest.mark.parametrize("fused", [True, False], ids=["fused", "explicit"])
 @pytest.mark.parametrize("train", [True, False], ids=["train", "eval"])
 def test_minibert_passes_every_rung(rung, dtype, fused, train, monkeypatch):
-    monkeypatch.setattr(adapter, "FUSED", fused)
+    monkeypatch.setattr(adapter, "FAST", fused)
     monkeypatch.setattr(adapter, "TRAIN", train)
     climb(adapter, rung, dtype)

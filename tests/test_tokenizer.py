@@ -16,7 +16,7 @@ from conftest import REFERENCES
 from minibert.batch import Sequence, collate
 from minibert.load import load_tokenizer
 from minibert.plumbing.files import UserError
-from minibert.tokenizer import share, truncate
+from minibert.tokenizer import divide_room, truncate
 
 CASES = json.loads((REFERENCES / "tokenizer-cases.json").read_text(encoding="utf-8"))
 VARIANTS = ("uncased", "cased", "keep accents", "plain CJK")
@@ -166,20 +166,20 @@ def test_special_tokens_survive_every_truncation(tokenizer):
 
 
 def test_a_pair_shares_the_room():
-    assert share(3, 4, 10) == (3, 4)  # both fit
-    assert share(3, 40, 10) == (3, 7)  # the longer gives way
-    assert share(40, 3, 10) == (7, 3)
-    assert share(40, 30, 10) == (5, 5)  # until they are equal
-    assert share(30, 40, 11) == (5, 6)
-    assert share(40, 30, 11) == (6, 5)
-    assert share(0, 40, 10) == (0, 10)
+    assert divide_room(3, 4, 10) == (3, 4)  # both fit
+    assert divide_room(3, 40, 10) == (3, 7)  # the longer gives way
+    assert divide_room(40, 3, 10) == (7, 3)
+    assert divide_room(40, 30, 10) == (5, 5)  # until they are equal
+    assert divide_room(30, 40, 11) == (5, 6)
+    assert divide_room(40, 30, 11) == (6, 5)
+    assert divide_room(0, 40, 10) == (0, 10)
 
 
 def test_a_pair_never_exceeds_its_room_nor_wastes_it():
     for first in range(9):
         for second in range(9):
             for room in range(2, 14):
-                a, b = share(first, second, room)
+                a, b = divide_room(first, second, room)
                 assert 0 <= a <= first and 0 <= b <= second
                 assert a + b == min(room, first + second)
 

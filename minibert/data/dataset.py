@@ -1,15 +1,12 @@
-"""TODO"""
+"""What the rest of the package sees of a data set: texts, their classes, and what to call both."""
 
-import hashlib
 import re
 from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 
-from ..plumbing.files import UserError
-
-HELD_OUT = 0.2  # the share of train that becomes validation, and of a data set without official split, test
+from ..plumbing.files import UserError, shown
 
 
 @dataclass(frozen=True)
@@ -27,6 +24,7 @@ class Dataset:
         return len(self.texts)
 
     def select(self, indices):
+        """The data set of these texts alone, in the order of `indices`."""
         return Dataset(
             [self.texts[i] for i in indices],
             [self.labels[i] for i in indices],
@@ -56,16 +54,19 @@ class Task:
 def label_names(rows):
     """The labels in order: by value if all are whole numbers, else by name."""
     names = {row.label for row in rows}
-    numeric = all(re.fullmatch(r"-?\d{1,18}", name) for name in names)
-    return sorted(names, key=int) if numeric else sorted(names)
+    whole_numbers = all(re.fullmatch(r"-?[0-9]{1,18}", name) for name in names)
+    return sorted(names, key=lambda name: (int(name), name)) if whole_numbers else sorted(names)
 
 
-def to_dataset(rows, names, part):
-    """A `Dataset`; a label that training never saw is an error, because no model could be right about it."""
+def to_dataset(rows, names, where):
+    """A `Dataset`. A label that training never saw is an error, because no model could be right about it.
+
+    where: what the rows are, for the message.
+    """
     index = {name: number for number, name in enumerate(names)}
     unseen = next((row for row in rows if row.label not in index), None)
     if unseen:
-        raise UserError(f"{part} set, {unseen.id}: label {unseen.label!r} does not occur in the training set")
+        raise UserError(f"{where}, {unseen.id}: label {shown(unseen.label)} does not occur in the training set")
     return Dataset(
         [row.text for row in rows],
         [index[row.label] for row in rows],
@@ -76,45 +77,7 @@ def to_dataset(rows, names, part):
     )
 
 
-def hashed_order(dataset, purpose):
-    """For each class, its indices in an order fixed by a hash of purpose and text; copies of a text are adjacent."""
-    order = [[] for _ in dataset.label_names]
-    for i, text in enumerate(dataset.texts):
-        pair = "" if dataset.pairs is None else dataset.pairs[i]
-        key = hashlib.sha256(f"{purpose}\0{text}\0{pair}".encode()).digest()
-        order[dataset.labels[i]].append((key, i))
-    return [sorted(of_class) for of_class in order]
-
-
-def split(dataset, purpose):
-    """(rest, held out): HELD_OUT of each class, whole groups of identical texts at a time, original order kept.
-
-    A text with two labels goes where its first class sends it. No class is held out whole.
-    """
-    order, held_out = hashed_order(dataset, purpose), set()  # of hashes
-    for of_class in order:
-        wanted = round(HELD_OUT * len(of_class))
-        for taken, (key, _) in enumerate(of_class):
-            if key not in held_out and (taken >= wanted or key == of_class[-1][0]):
-                break
-            held_out.add(key)
-    held_out = {i for of_class in order for key, i in of_class if key in held_out}
-    rest = [i for i in range(len(dataset)) if i not in held_out]
-    return dataset.select(rest), dataset.select(sorted(held_out))
-
-
-def take(dataset, count, purpose):
-    """About `count` texts, each class in its share (at least one), original order kept."""
-    share = count / len(dataset)
-    if share >= 1:
-        return dataset
-    kept = []
-    for of_class in hashed_order(dataset, purpose):
-        kept += [i for _, i in of_class[: max(1, round(share * len(of_class)))]]
-    return dataset.select(sorted(kept))
-
-
-def class_weights(labels, num_labels):
-    """`balanced`: N / (C * count), so that every class weighs the same in the loss."""
+def balanced_weights(labels, num_labels):
+    """[C] weights that make every class count the same in the loss: N / (C * texts of the class)."""
     counts = np.bincount(labels, minlength=num_labels)
     return len(labels) / (num_labels * np.maximum(counts, 1))

@@ -1,20 +1,22 @@
-"""TODO"""
+"""A person's own .csv, .tsv or .jsonl file, read row by row.
+
+What cannot be right is refused with its file, line and field: a row that is dropped in silence, or a column that is
+shifted by a stray comma, would be trained on and believed.
+"""
 
 import csv
-import io
 import json
 import re
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from tqdm import tqdm
-
-from ..plumbing.files import UserError, read_text
+from ..plumbing.files import UserError, read_text, shown
 
 FILE_TYPES = (".csv", ".tsv", ".jsonl")
+LINES = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")  # as the csv module wants them: whole, with their ends
 SURROGATES = re.compile("[\ud800-\udfff]")  # half a character, which JSON can spell and UTF-8 cannot
-UNLABELLED = "unsup"  # aclImdb's folder of reviews without labels
 
 
 @dataclass(frozen=True)
@@ -37,46 +39,6 @@ class Row(NamedTuple):
     group: str | None = None
 
 
-def read_folder(folder, columns):
-    """train/LABEL/*.txt and test/LABEL/*.txt, or train.csv, test.csv and perhaps validation.csv."""
-    if (folder / "train").is_dir():
-        return read_label_folders(folder), "the folder's own train and test"
-    parts = {}
-    for name in ("train", "validation", "test"):
-        found = [folder / f"{name}{suffix}" for suffix in FILE_TYPES if (folder / f"{name}{suffix}").is_file()]
-        if len(found) > 1:
-            raise UserError(f"{folder}: {found[0].name} and {found[1].name}: which one?")
-        if found:
-            rows = parts[name] = read_table(found[0], columns)
-            labels = {row.label for row in parts.get("train", rows)}
-            unseen = next((row for row in rows if row.label not in labels), None)
-            if unseen:
-                raise UserError(f"{found[0]}, {unseen.id}: label {unseen.label!r} does not occur in the training set")
-            if (rows[0].pair is None) != (parts.get("train", rows)[0].pair is None):
-                raise UserError(f"{found[0]}: {columns.pair} is here or in the training set, but not in both")
-    if "train" not in parts:
-        raise UserError(f"{folder}: holds neither train/LABEL/*.txt nor train.csv, train.tsv or train.jsonl")
-    return parts, f"the folder's own {', '.join(parts)}"
-
-
-def read_label_folders(folder):
-    """{"train": rows, "test": rows} of a folder with train/LABEL/*.txt and perhaps test/LABEL/*.txt."""
-    parts = {}
-    for part in ("train", "test"):
-        if not (folder / part).is_dir() and part == "test":
-            continue
-        rows = parts[part] = []
-        for path in tqdm(sorted((folder / part).glob("*/*.txt")), desc=f"reading {part}", leave=False, disable=None):
-            if path.parent.name != UNLABELLED:
-                text = read_text(path)
-                if not text.strip():
-                    raise UserError(f"{path}: is empty")
-                rows.append(Row(str(path.relative_to(folder)), text, None, path.parent.name))
-        if not rows:
-            raise UserError(f"{folder / part}: no LABEL/*.txt files in it")
-    return parts
-
-
 def read_table(path, columns):
     """Rows of a .csv (quotes as in RFC 4180), .tsv (quotes are literal) or .jsonl file with named columns.
 
@@ -85,24 +47,17 @@ def read_table(path, columns):
     text = read_text(path)
     if not text.strip():
         raise UserError(f"{path}: is empty")
-    reader = read_jsonl if path.suffix == ".jsonl" else read_delimited
+    read_rows = read_jsonl if path.suffix == ".jsonl" else read_delimited
     wanted = {columns.text: "--text-column", columns.pair: "--pair-column", columns.label: "--label-column"}
     if columns.group:
         wanted[columns.group] = "--group-column"
-    rows = []
-    for number, values in reader(path, text):
-        where = f"{path}, line {number}"
-        for name, flag in wanted.items():
-            if name not in values and name == Columns.pair:
-                continue  # nobody asked for a second text
-            if name not in values:
-                found = ", ".join(map(repr, values))
-                raise UserError(f"{where}: no column {name!r}, but {found}; name the right one with {flag}")
-            if not isinstance(values[name], str) or SURROGATES.search(values[name]):
-                raise UserError(f"{where}: {name} is not text")
-            if not values[name].strip():
-                raise UserError(f"{where}: {name} is empty")
+    rows, shared = [], {}
+    for number, values in read_rows(path, text):
+        problem = problem_with(values, wanted)
+        if problem:
+            raise UserError(f"{path}, line {number}: {problem}")
         label, group = values[columns.label].strip(), values[columns.group].strip() if columns.group else None
+        label, group = shared.setdefault(label, label), shared.setdefault(group, group)  # one copy for all rows
         rows.append(Row(f"line {number}", values[columns.text], values.get(columns.pair), label, group))
     if not rows:
         raise UserError(f"{path}: has a header line and no rows")
@@ -111,13 +66,30 @@ def read_table(path, columns):
     return rows
 
 
+def problem_with(values, wanted):
+    """What is wrong with the fields of a row, in words, or None. wanted: {column: the flag that names it}."""
+    for name, flag in wanted.items():
+        value = values.get(name)
+        if value is None:
+            if name == Columns.pair:
+                continue  # nobody asked for a second text
+            found = ", ".join(map(shown, list(values)[:6])) + (", ..." if len(values) > 6 else "")
+            return f"no column {shown(name)}, but {found}; name the right one with {flag}"
+        if not isinstance(value, str) or SURROGATES.search(value):
+            return f"{name} is not text"
+        if not value.strip():
+            return f"{name} is empty"
+    return None
+
+
 def read_delimited(path, text):
     """(line number, {column: value}) of a .csv or .tsv text whose first line names the columns."""
     csv.field_size_limit(sys.maxsize)  # the default refuses texts of more than 131,072 characters
+    lines = (match[0] for match in LINES.finditer(text))
     if path.suffix == ".csv":
-        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+        reader = csv.reader(lines, strict=True)
     else:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t", quoting=csv.QUOTE_NONE)
+        reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
     header, start = None, 1
     try:
         for fields in reader:
@@ -126,9 +98,9 @@ def read_delimited(path, text):
                 continue
             if header is None:
                 header = [name.strip() for name in fields]
-                twice = next((name for name in header if header.count(name) > 1), None)
-                if twice is not None:
-                    raise UserError(f"{path}, line {number}: two columns are called {twice!r}")
+                name, times = Counter(header).most_common(1)[0]
+                if times > 1:
+                    raise UserError(f"{path}, line {number}: two columns are called {shown(name)}")
             elif len(fields) != len(header):
                 raise UserError(f"{path}, line {number}: {len(fields)} columns, but the first line names {len(header)}")
             else:
@@ -139,27 +111,34 @@ def read_delimited(path, text):
 
 def read_jsonl(path, text):
     """(line number, {key: text}) of a .jsonl text: an object a line, whose label may be a number."""
-    for number, line in enumerate(text.split("\n"), 1):  # not splitlines: a text may hold U+2028 and its like
-        if not line.strip():
-            continue
+    for number, line in numbered(text):
         try:
             values = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"{path}, line {number}: not JSON ({getattr(error, 'msg', error)})") from None
+        except json.JSONDecodeError as error:
+            raise UserError(f"{path}, line {number}: not JSON ({error.msg})") from None
+        except (ValueError, RecursionError) as error:  # a number of thousands of digits; lists that nest too deep
+            raise UserError(f"{path}, line {number}: not JSON that can be read ({error})") from None
         if not isinstance(values, dict):
             raise UserError(f"{path}, line {number}: not an object {{...}}")
-        yield number, {key: _as_text(value) for key, value in values.items()}
+        yield number, {key: text_of_json(value) for key, value in values.items()}
 
 
-def _as_text(value):
-    """A number is the text that it is written as; null is no text; the rest (lists, objects) stays what it is."""
+def text_of_json(value):
+    """A number as it is written, and "" for null. A text stays what it is, and so does a list or an object."""
     if value is None:
         return ""
     return json.dumps(value) if isinstance(value, (int, float)) else value
 
 
 def numbered_lines(path):
-    """(line number, line) of a text file's lines that are not blank; only newlines end a line."""
-    for number, line in enumerate(read_text(path).split("\n"), 1):
+    """(line number, line) of a text file's lines that are not blank."""
+    for number, line in numbered(read_text(path)):
+        yield number, line.rstrip("\r")
+
+
+def numbered(text):
+    """(line number, line) of the lines that are not blank. Only a newline ends a line: a text may hold U+2028."""
+    for number, match in enumerate(re.finditer(r"[^\n]*\n|[^\n]+", text), 1):
+        line = match[0].removesuffix("\n")
         if line.strip():
-            yield number, line.rstrip("\r")
+            yield number, line

@@ -9,7 +9,7 @@ import torch
 from ..batch import Examples
 from ..data import TASKS
 from ..head import Classifier
-from ..load import holds_classifier, load_encoder, load_tokenizer, read_classifier, save_classifier, save_encoder
+from ..load import holds_classifier, read_classifier, read_encoder, read_tokenizer, save_classifier, save_encoder
 from ..plumbing.checkpoint import find_checkpoint
 from ..plumbing.command import Parser, number, run_command
 from ..plumbing.device import PRECISIONS, resolve_device, resolve_precision
@@ -36,7 +36,7 @@ def main(argv=None):
         raise UserError(f"{folder}: holds a finished model; choose another --output")
 
     teacher, extra = load_teacher(options.teacher)
-    tokenizer = load_tokenizer(find_checkpoint(options.teacher))
+    tokenizer = read_tokenizer(find_checkpoint(options.teacher))
     is_classifier = isinstance(teacher, Classifier)
     encoder = teacher.encoder if is_classifier else teacher
     check_vocabulary(tokenizer, encoder.config, options.teacher)
@@ -110,7 +110,7 @@ def load_teacher(model):
     folder = find_checkpoint(model)
     if holds_classifier(read_json(folder / "config.json")):
         return read_classifier(folder)
-    return load_encoder(folder), {}
+    return read_encoder(folder), {}
 
 
 def choose_losses(asked, is_classifier):

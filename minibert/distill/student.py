@@ -5,7 +5,8 @@ from dataclasses import replace
 import torch
 
 from ..head import NATIVE, Classifier
-from ..model import Encoder, initialize
+from ..load import build_encoder
+from ..model import initialize
 from ..plumbing.files import UserError
 
 
@@ -33,7 +34,7 @@ def new_student(teacher, num_layers, kept, initialization="teacher", pad_id=0, i
         config, model_type="distilbert", num_hidden_layers=num_layers, intermediate_size=neurons, vocab_size=len(kept),
         type_vocab_size=0, pad_token_id=pad_id, layer_norm_eps=1e-12,
     )  # fmt: skip
-    student = Encoder(config)
+    student = build_encoder(config)
     if initialization == "random":
         initialize(student, config.initializer_range)
         return student, layers

@@ -27,7 +27,7 @@ def read_texts(text, data=None, limit=None):
         if not texts:
             raise UserError(f"{text}: is empty; a text a line is wanted")
         return texts[:limit], None
-    task = load_task(text, data, limit)
+    task = load_task(text, data, limit, sample=True)  # any texts will do, so a part of a data set will
     pairs = None if task.train.pairs is None else task.train.pairs + task.validation.pairs
     return task.train.texts + task.validation.texts, pairs
 

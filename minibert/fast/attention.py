@@ -1,4 +1,9 @@
-"""TODO"""
+"""Attention without its large matrices: what each token gathers, sparing of time and memory.
+
+PyTorch's fused kernel never stores the T x T probabilities, and serves everywhere but in training on a CPU. There it
+knows no dropout (PyTorch would fall back on a slow path), and in bf16 its backward pass is slow; `CPUAttention` has a
+backward pass of its own, which needs one of those matrices.
+"""
 
 import math
 
@@ -6,7 +11,20 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from .. import model
 from .dropout import BLOCK, INTEGERS, draw_dropped
+
+
+class Attention(model.Attention):
+    """`model.Attention` that never forms the probabilities: it returns None in their place."""
+
+    def forward(self, hidden, mask=None):
+        if torch.is_autocast_enabled(hidden.device.type):  # cast once; query, key and value would each make a copy
+            hidden = hidden.to(torch.get_autocast_dtype(hidden.device.type))
+        return super().forward(hidden, mask)
+
+    def attend(self, query, key, value, mask):
+        return attend(query, key, value, mask, self.dropout.p if self.training else 0.0), None
 
 
 def attend(query, key, value, mask=None, dropout=0.0):
@@ -14,17 +32,20 @@ def attend(query, key, value, mask=None, dropout=0.0):
 
     query, key, value [B, H, T, D], mask [B, 1, 1, T] or None -> [B, H, T, D]
     """
+    on_cpu = query.device.type == "cpu"
+    if mask is not None and on_cpu and not mask.any():  # no padding; a GPU would have to stop and wait for the answer
+        mask = None
     slow_backward = query.requires_grad and query.dtype == torch.bfloat16
-    if query.device.type == "cpu" and (dropout or slow_backward):
+    if on_cpu and (dropout or slow_backward):
         return CPUAttention.apply(query, key, value, mask, dropout)
     return functional.scaled_dot_product_attention(query, key, value, mask, dropout)
 
 
 class CPUAttention(torch.autograd.Function):
-    """`attend` with a backward pass of its own (Vaswani et al. 2017, equation 1, differentiated by hand).
+    """`attend` with its backward pass written out (Vaswani et al. 2017, equation 1, differentiated by hand).
 
     A probability is never negative, so its sign is free to say that it was dropped: one matrix [B * H, T, T] is kept
-    for the backward pass, where autograd would keep the probabilities before dropout, those after, and the mask.
+    for the backward pass, where autograd would keep the probabilities before dropout, those after it, and the mask.
     """
 
     @staticmethod
@@ -47,17 +68,18 @@ class CPUAttention(torch.autograd.Function):
     def backward(ctx, gradient):
         query, key, value, signed = ctx.saved_tensors
         gradient = gradient.flatten(0, 1) / (1 - ctx.dropout)  # [B * H, T, D]
-        of_value = signed.relu().transpose(-1, -2) @ gradient
-        of_kept = gradient @ value.transpose(-1, -2)  # [B * H, T, T]
-        of_probabilities = torch.ops.aten.threshold_backward(of_kept, signed, 0)  # 0 where dropped
-        of_scores = torch._softmax_backward_data(of_probabilities, signed.abs(), -1, signed.dtype)
-        of_query = (of_scores @ key).div_(math.sqrt(key.shape[-1]))
-        of_key = of_scores.transpose(-1, -2) @ query  # which has been divided
-        return *(part.unflatten(0, ctx.shape[:2]) for part in (of_query, of_key, of_value)), None, None
+        grad_value = signed.relu().transpose(-1, -2) @ gradient
+        grad_kept = gradient @ value.transpose(-1, -2)  # [B * H, T, T]
+        grad_probabilities = torch.ops.aten.threshold_backward(grad_kept, signed, 0)  # 0 where dropped
+        grad_scores = torch._softmax_backward_data(grad_probabilities, signed.abs(), -1, signed.dtype)
+        grad_query = (grad_scores @ key).div_(math.sqrt(key.shape[-1]))
+        grad_key = grad_scores.transpose(-1, -2) @ query  # `query` has been divided already
+        gradients = (grad_query, grad_key, grad_value)
+        return *(part.unflatten(0, ctx.shape[:2]) for part in gradients), None, None
 
 
 def sign_dropped(probabilities, p):
-    """Make each number negative with probability p, in place: its first bit, as an integer's, becomes 1."""
+    """Make each number negative with probability p, in place: its first bit, read as an integer's, becomes 1."""
     integers = INTEGERS[probabilities.element_size()]
     sign = torch.iinfo(integers).min
     for block, dropped in draw_dropped(probabilities.view(-1).view(integers).split(BLOCK), p):

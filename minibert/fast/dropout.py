@@ -1,4 +1,8 @@
-"""TODO"""
+"""Dropout, and how a CPU takes its random decisions fast: 116 million for one update of DistilBERT on 16 x 256 tokens.
+
+On a GPU that is one kernel of PyTorch. On a CPU PyTorch draws one Bernoulli number at a time; here one draw decides
+four numbers, and the work is done in blocks that stay in the processor's cache.
+"""
 
 import numpy as np
 import torch
@@ -9,15 +13,11 @@ BLOCK = 2**18  # numbers
 INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes
 
 
-class Dropout(nn.Module):
+class Dropout(nn.Dropout):
     """Set each number to 0 with probability p and scale the rest by 1 / (1 - p), in train mode only; any shape.
 
     The expectation stays what it was, so nothing has to be rescaled in eval mode (Srivastava et al. 2014).
     """
-
-    def __init__(self, p):
-        super().__init__()
-        self.p = p
 
     def forward(self, x):
         if not self.training or self.p == 0:
@@ -28,7 +28,7 @@ class Dropout(nn.Module):
 
 
 class CPUDropout(torch.autograd.Function):
-    """The same; backwards the gradient is dropped where the number was. All that is kept is one byte for each."""
+    """The same. Backwards the gradient is dropped where the number was; one byte is kept for each number."""
 
     @staticmethod
     def forward(ctx, x, p):
@@ -49,7 +49,7 @@ def draw_dropped(blocks, p):
     Yields each block with its decisions, [n] of the block's type: 1 with probability p (to within 1 / 65536), else 0.
     """
     seed = torch.randint(2**63 - 1, ()).item()  # so that torch's seed, and a checkpoint's state, decide the rest
-    generator = np.random.PCG64DXSM(seed)  # half the time of torch's own
+    generator = np.random.PCG64DXSM(seed)  # faster than torch's own
     threshold = round(p * 65536) - 32768
     for block in blocks:
         draws = generator.random_raw(-(-len(block) // 4)).view(np.int16)[: len(block)]  # each in -32768 ... 32767
@@ -67,8 +67,7 @@ def draw_mask(count, p):
 def apply_mask(x, mask, p):
     """x / (1 - p) where the mask has -1, else 0; any shape.
 
-    The numbers meet the mask as integers: all their bits pass, or none. Multiplying by booleans would take several
-    times as long.
+    The numbers meet the mask as integers: all their bits pass, or none. Multiplying by booleans would take much longer.
     """
     integers = INTEGERS[x.element_size()]
     result = torch.empty(x.shape, dtype=x.dtype)

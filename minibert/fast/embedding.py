@@ -1,4 +1,4 @@
-"""TODO"""
+"""Micro-batches and the word embedding, whose gradient is the largest of all: a row for each word of the vocabulary."""
 
 import contextlib
 
@@ -6,13 +6,13 @@ from torch import nn
 
 
 @contextlib.contextmanager
-def touched_rows(model, wanted):
-    """Within it, if wanted, an embedding's gradient has only the rows that a batch has touched, until `complete`.
+def touched_rows(module, wanted=True):
+    """Within it, if wanted, an embedding's gradient has only the rows that a batch has touched.
 
-    A gradient of all rows, mostly zeros, is the largest of all (94 MB for BERT's vocabulary). Micro-batches would
-    make one each, only to be added up.
+    Almost all of a full gradient is zeros, and every micro-batch would make one, only to be added up. The optimizer
+    wants gradients of full shape: `optim.complete` gives them to it, once for all micro-batches together.
     """
-    embeddings = [part for part in model.modules() if wanted and isinstance(part, nn.Embedding) and not part.sparse]
+    embeddings = [part for part in module.modules() if wanted and isinstance(part, nn.Embedding) and not part.sparse]
     try:
         for embedding in embeddings:
             embedding.sparse = True

@@ -1,7 +1,7 @@
 """minibert as a contestant on its own ladder: each rung, answered by the module that the other files use.
 
 This is what an adapter may look like when your code has another shape than the ladder's functions: put the given
-weights in, call your module, hand back arrays. `FUSED` chooses the attention path, `TRAIN` the mode (with every
+weights in, call your module, hand back arrays. `FAST` chooses fast layers or plain ones, `TRAIN` the mode (with every
 dropout probability at 0, so that train mode has to give the same numbers).
 """
 
@@ -14,12 +14,13 @@ from torch.nn import functional
 
 from .. import metrics, optim
 from ..config import EncoderConfig
+from ..fast import accelerate
 from ..head import NATIVE, Classifier, LinearHead, MLPHead, pool
 from ..model import ACTIVATIONS, Attention, Embeddings, Encoder, FeedForward, Layer, Pooler, additive_mask
 from ..names import NAMES, NATIVE_NAMES, normalize_names, translate
 from ..tokenizer import Tokenizer, from_vocabulary
 
-FUSED = True
+FAST = True
 TRAIN = False
 
 FAMILIES = {"bert": 1, "distilbert": 2}  # column of the name tables
@@ -36,13 +37,17 @@ def shape(config):
     )
 
 
-def filled(module, weights, family="bert", ours="", theirs=""):
+def filled(module, weights, family="bert", ours="", theirs="", fast=True):
     """The module with the given weights in it. `ours` and `theirs`: what its names begin with in the name tables."""
     state = {}
     for name in module.state_dict():
         state[name] = weights[in_checkpoint(ours + name, family).removeprefix(theirs)]
     module.load_state_dict(state, assign=True)
-    return module.train(TRAIN)
+    return (made_fast(module) if fast else module).train(TRAIN)
+
+
+def made_fast(module):
+    return accelerate(module) if FAST else module
 
 
 def in_checkpoint(parameter, family="bert"):
@@ -97,7 +102,7 @@ class Given(nn.Module):
 def attention_probabilities(query, key, attention_mask):
     batch, heads, length, width = query.shape
     config = EncoderConfig("bert", 1, heads * width, 1, heads, 1, length, attention_probs_dropout_prob=0.0)
-    attention = Attention(config, FUSED).train(TRAIN)
+    attention = made_fast(Attention(config)).train(TRAIN)
     attention.query, attention.key, attention.output = Given(query), Given(key), nn.Identity()
     mask = additive_mask(attention_mask, query.dtype)
     # The fused path never shows its probabilities: unit vectors as values bring them out, some columns at a time.
@@ -111,7 +116,7 @@ def attention_probabilities(query, key, attention_mask):
 
 
 def multi_head_attention(hidden, attention_mask, weights, config):
-    module = filled(Attention(shape(config), FUSED), weights, "bert", "layers.0.attention.", "encoder.layer.0.")
+    module = filled(Attention(shape(config)), weights, "bert", "layers.0.attention.", "encoder.layer.0.")
     return module(hidden, additive_mask(attention_mask, hidden.dtype))[0]
 
 
@@ -120,17 +125,17 @@ def feed_forward(hidden, weights, config):
 
 
 def layer(hidden, attention_mask, weights, config):
-    module = filled(Layer(shape(config), FUSED), weights, "bert", "layers.0.", "encoder.layer.0.")
+    module = filled(Layer(shape(config)), weights, "bert", "layers.0.", "encoder.layer.0.")
     return module(hidden, additive_mask(attention_mask, hidden.dtype))[0]
 
 
 def bert_encoder(input_ids, attention_mask, token_type_ids, weights, config):
-    module = filled(Encoder(shape(config), FUSED, pooler=False), weights, "bert")
+    module = filled(Encoder(shape(config), has_pooler=False), weights, "bert")
     return module(input_ids, attention_mask, token_type_ids, return_all=True)
 
 
 def distilbert_encoder(input_ids, attention_mask, weights, config):
-    module = filled(Encoder(shape(config), FUSED), weights, "distilbert")
+    module = filled(Encoder(shape(config)), weights, "distilbert")
     return module(input_ids, attention_mask, return_all=True)
 
 
@@ -165,7 +170,7 @@ def distilbert_head(hidden, attention_mask, weights):
 
 def classifier(weights, config):
     labels = [str(i) for i in range(len(weights["classifier.bias"]))]
-    model = Classifier(Encoder(shape(config), FUSED), labels, *NATIVE["bert"])
+    model = Classifier(Encoder(shape(config)), labels, *NATIVE["bert"])
     return filled(model, {name: weight.clone() for name, weight in weights.items()})
 
 
@@ -190,7 +195,7 @@ class Probe(nn.Module):
 
 
 def layer_with_probes(config, dropout):
-    module = Layer(EncoderConfig.from_dict(config), fused=False)
+    module = Layer(EncoderConfig.from_dict(config))
     for owner, name in ((module.attention, "dropout"), (module, "attention_dropout"), (module, "feed_forward_dropout")):
         if getattr(owner, name).p:
             setattr(owner, name, Probe(dropout))
@@ -198,12 +203,13 @@ def layer_with_probes(config, dropout):
 
 
 def bert_layer_dropout(hidden, attention_mask, weights, config, dropout):
-    module = filled(layer_with_probes(config, dropout), weights, "bert", "layers.0.", "encoder.layer.0.")
+    module = filled(layer_with_probes(config, dropout), weights, "bert", "layers.0.", "encoder.layer.0.", fast=False)
     return module(hidden, additive_mask(attention_mask, hidden.dtype))[0]
 
 
 def distilbert_layer_dropout(hidden, attention_mask, weights, config, dropout):
-    module = filled(layer_with_probes(config, dropout), weights, "distilbert", "layers.0.", "transformer.layer.0.")
+    module = filled(layer_with_probes(config, dropout), weights, "distilbert", "layers.0.", "transformer.layer.0.",
+                    fast=False)  # fmt: skip
     return module(hidden, additive_mask(attention_mask, hidden.dtype))[0]
 
 
@@ -257,8 +263,8 @@ def train(batches, weights, config, lr, warmup_steps, weight_decay, max_norm):
         losses.append(loss.detach())
         optimizer.zero_grad()
         loss.backward()
-        divisor, _ = optim.clip_divisor(list(model.parameters()), max_norm)
-        optimizer.step(divisor=divisor)
+        optim.clip_gradients(list(model.parameters()), max_norm)
+        optimizer.step()
     return torch.stack(losses)
 
 

@@ -1,4 +1,4 @@
-"""TODO"""
+"""A checkpoint on disk: its folder, from a path or from the Hub, and the tensors in its safetensors files."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from .files import UserError, atomic_path, read_json
+from .files import UserError, atomic_path, check_file, read_json, shown
 
 WEIGHTS = ("../weights", "../../weights")  # bundled checkpoints: where a wheel has them, and where a checkout does
 HUB_FILES = (
@@ -32,7 +32,7 @@ def read_tensors(folder):
     tensors = {}
     for shard in sorted(set(shards.values())):
         if Path(shard).name != shard:
-            raise UserError(f"{index}: shard {shard!r} lies outside the folder")
+            raise UserError(f"{index}: shard {shown(shard)} lies outside the folder")
         tensors.update(read_safetensors(folder / shard)[0])
     absent = sorted(set(shards) - set(tensors))
     if absent:
@@ -42,8 +42,7 @@ def read_tensors(folder):
 
 def read_safetensors(path):
     """(name -> tensor, the file's text metadata) of one safetensors file. UserError when it is cut or damaged."""
-    if not Path(path).is_file():
-        raise UserError(f"{path}: no such file")
+    check_file(path)
     try:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}

@@ -1,4 +1,4 @@
-"""TODO"""
+"""Where, and how precisely, to compute."""
 
 import contextlib
 

@@ -1,4 +1,4 @@
-"""TODO"""
+"""How this process asks the system for memory."""
 
 import ctypes
 import os
@@ -10,7 +10,7 @@ def keep_freed_memory():
 
     glibc hands a large block back to the system at once, and the system clears every page of the next one before the
     program may write to it. Training frees and takes blocks of the same sizes in every layer of every update.
-    Pages of 2 MB instead of 4 KB are cleared, and found by the processor, with less ado.
+    Pages of 2 MB instead of 4 KB take less time to clear, and the processor finds them faster.
     """
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     if not hasattr(libc, "mallopt"):

@@ -1,15 +1,15 @@
-"""TODO"""
+"""What a killed run needs to go on: its state, in one safetensors file, and its log."""
 
-import contextlib
 import json
 import os
+import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 
 from .checkpoint import read_safetensors, write_safetensors
-from .files import UserError, write_text
+from .files import UserError, read_text, write_text
 
 
 @dataclass
@@ -27,7 +27,7 @@ class Progress:
 
 def save_state(path, model, best, optimizer, scaler, settings, progress, num_examples):
     """Write everything that the rest of the run depends on, in one step."""
-    tensors = {f"model.{key}": tensor for key, tensor in model.state_dict().items()}
+    tensors = {f"model.{key}": tensor.detach().cpu() for key, tensor in model.state_dict().items()}
     tensors |= {f"best.{key}": tensor for key, tensor in best.items()}
     steps = {}
     for index, state in optimizer.state_dict()["state"].items():
@@ -44,17 +44,32 @@ def save_state(path, model, best, optimizer, scaler, settings, progress, num_exa
         "optimizer_steps": steps,
         "scaler": scaler.state_dict(),
     }
-    write_safetensors(path, tensors, {"state": json.dumps(facts)})
+    text = json.dumps(facts)
+    write_safetensors(path, tensors, {"state": text, "checksum": checksum(tensors, text)})
+
+
+def checksum(tensors, text):
+    """A CRC over all of a state: a damaged disk must not decide what is trained."""
+    total = zlib.crc32(text.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        total = zlib.crc32(f"{name} {tensor.dtype} {list(tensor.shape)}".encode(), total)
+        total = zlib.crc32(tensor.view(-1).view(torch.uint8).numpy(), total)
+    return f"{total:08x}"
+
+
+def read_state(path):
+    """(tensors, facts) of a training state. UserError when it is none, or was changed or damaged since."""
+    tensors, metadata = read_safetensors(path)
+    if metadata.get("checksum") != checksum(tensors, metadata.get("state", "")):
+        raise UserError(f"{path}: was changed or damaged after it was written; delete it, and training starts afresh")
+    return tensors, json.loads(metadata["state"])
 
 
 def load_state(path, model, optimizer, scaler, settings, num_examples, device):
     """Undo `save_state`: (Progress, best weights). UserError when the checkpoint is of another run."""
-    tensors, metadata = read_safetensors(path)
-    try:
-        facts = json.loads(metadata["state"])
-        theirs = {**facts["settings"], "number of training texts": facts["num_examples"]}
-    except (KeyError, ValueError):
-        raise UserError(f"{path}: not a training checkpoint of minibert") from None
+    tensors, facts = read_state(path)
+    theirs = {**facts["settings"], "number of training texts": facts["num_examples"]}
     ours = {**asdict(settings), "number of training texts": num_examples}
     for key, value in ours.items():
         if theirs.get(key) != value:
@@ -81,24 +96,30 @@ def load_state(path, model, optimizer, scaler, settings, num_examples, device):
 
 
 def read_update(path):
-    """The number of updates behind a checkpoint; 0 when there is none."""
-    if not Path(path).is_file():
+    """The number of updates behind a checkpoint; 0 when there is none (or `path` is None)."""
+    if path is None or not Path(path).is_file():
         return 0
-    return json.loads(read_safetensors(path)[1].get("state", "{}")).get("progress", {}).get("update", 0)
+    return read_state(path)[1]["progress"]["update"]
 
 
 class Log:
-    """log.jsonl: an object a line, flushed at once. Resuming drops the lines that the run will write again."""
+    """log.jsonl: an object a line, flushed at once.
+
+    keep(record) says of each line that is there already whether it stays: resuming drops those that the run will write
+    again. UserError for a line that is none of ours; the last one may be half a line, which a kill left.
+    """
 
     def __init__(self, path, keep=lambda record: True):
-        path = Path(path)
+        path = self.path = Path(path)
+        lines = read_text(path).splitlines() if path.is_file() else []
         kept = []
-        if path.is_file():
-            for line in path.read_text(encoding="utf-8").splitlines():
-                with contextlib.suppress(json.JSONDecodeError):  # a killed run may leave half a line
-                    if keep(json.loads(line)):
-                        kept.append(line + "\n")
-        self.path = path
+        for number, line in enumerate(lines, 1):
+            try:
+                if keep(json.loads(line)):
+                    kept.append(line + "\n")
+            except (ValueError, TypeError, KeyError, RecursionError):
+                if number < len(lines):
+                    raise UserError(f"{path}, line {number}: no record of a training; delete this line") from None
         write_text(path, "".join(kept))
 
     def __call__(self, record):

@@ -12,11 +12,15 @@ from ..plumbing.files import read_json, write_json, write_text
 from . import tables, words
 
 
-def finish(job, facts, results):
+def write_report(job, results):
     """Everything that a run leaves, from the parts' results {row: {seed: result}}."""
     seeds = job.options.seeds
+    facts = job.facts
     saved = [name for name in ("frozen", "finetuned") if name in results]
-    rows = {name: tables.combine({seed: r["row"] for seed, r in by_seed.items()}) for name, by_seed in results.items()}
+    rows = {
+        name: tables.combine({seed: result["row"] for seed, result in by_seed.items()})
+        for name, by_seed in results.items()
+    }
     for name in ("majority", "bag-of-words"):  # no seed enters them
         rows[name] = next(iter(results[name].values()))["row"]
     table = tables.result_table(rows, seeds)
@@ -29,14 +33,14 @@ def finish(job, facts, results):
     labels = np.array(job.task.test.labels)
     best = max(results, key=lambda name: results[name][kept[name]].get("validation_accuracy", 0))
     best_row = results[best][kept[best]]["row"]
-    notes = [words.collapse_warning(name, predictions[name], job.names) for name in predictions if name != "majority"]
+    notes = [words.collapse_warning(name, predictions[name], job.label_names) for name in predictions if name != "majority"]
     notes = [note for note in notes if note]
     if "frozen" in predictions and "finetuned" in predictions:
         notes.append(words.difference_line(labels, predictions["frozen"], predictions["finetuned"]))
     if len(seeds) > 1:
         which = ", ".join(f"{tables.TITLES[name]} seed {seed}" for name, seed in kept.items() if name in saved)
         notes.append(f"predictions and weights kept: those of the seed best on validation ({which})")
-    confusion = tables.confusion_table(best_row["confusion"], job.names)
+    confusion = tables.confusion_table(best_row["confusion"], job.label_names)
     heading = f"Confusion matrix of {tables.TITLES[best]}, best on validation"
     choices = words.choices(results, kept)
 
@@ -52,7 +56,7 @@ def finish(job, facts, results):
     shown.append((heading, confusion))
     write_json(job.folder / "metrics.json", values)
     write_predictions(job.folder / "predictions.csv", job.task.test, probabilities, predictions)
-    per_class = metrics.classification_report(labels, predictions[best], job.names)
+    per_class = metrics.classification_report(labels, predictions[best], job.label_names)
     sections = [*shown[:-1], (heading, f"{confusion}\n\n{per_class}"), ("Chosen on validation", choices)]
     command = shlex.join(["python", "-m", "minibert.finetune", *read_json(job.folder / "settings.json")["arguments"]])
     title = f"{job.task.name}, classified twice"

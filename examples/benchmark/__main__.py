@@ -1,10 +1,10 @@
-"""minibert beside transformers on the same work: `python examples/benchmark.py --data aclImdb_v1.tar.gz`.
+"""minibert beside transformers on the same work: `python examples/benchmark --data aclImdb_v1.tar.gz`.
 
 Every measurement runs in a process of its own, warm-up first and outside the clock, and the two sides take turns
 (A B A B ...), so that a machine that slows down slows both. What is printed is the median and the range, and the
 ratio of the medians. Both sides get the same weights (DistilBERT's shape, random numbers: speed does not depend on
 them), batch size, dropout and optimizer settings, texts drawn from the same set, and the same precision where PARTS
-does not say otherwise; what each job does exactly stands in `benchmark_jobs.py`. What is minibert's own, such as sorted
+does not say otherwise; what each job does exactly stands in `jobs.py`. What is minibert's own, such as sorted
 texts and kept memory, is on. A part whose library or data is missing is skipped, and the report says why. The other
 side comes with `pip install 'minibert[reference]'`.
 
@@ -127,7 +127,7 @@ def main():
 
 
 class Runner:
-    """Runs jobs, each in a fresh process of `benchmark_jobs.py`, under one progress bar."""
+    """Runs jobs, each in a fresh process of `jobs.py`, under one progress bar."""
 
     def __init__(self, folder, options, wanted):
         self.options = options
@@ -139,7 +139,7 @@ class Runner:
         self.bar = tqdm(total=jobs, unit=" runs", disable=None)
 
     def __call__(self, job):
-        program = Path(__file__).with_name("benchmark_jobs.py")
+        program = Path(__file__).with_name("jobs.py")
         command = [sys.executable, program, json.dumps({"side": "minibert", **self.common, **job})]
         done = subprocess.run(command, capture_output=True, text=True, env=environment())
         if done.returncode:
@@ -155,7 +155,7 @@ class Runner:
 
 def environment():
     """minibert from this checkout, nothing from the network, no chatter, one GPU for each side."""
-    root = str(Path(__file__).resolve().parent.parent)
+    root = str(Path(__file__).resolve().parents[2])
     quiet = {"PYTHONPATH": root, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
     return {"CUDA_VISIBLE_DEVICES": "0", **os.environ, **quiet}
 
@@ -336,7 +336,7 @@ def prepare(folder, options):
 
 
 def parse():
-    parser = Parser(prog="python examples/benchmark.py", description="minibert beside transformers, on the same work.")
+    parser = Parser(prog="python examples/benchmark", description="minibert beside transformers, on the same work.")
     add = parser.add_argument
     add("--data", metavar="PATH", help="IMDb: aclImdb_v1.tar.gz or a folder (default: the bundled reviews)")
     add("--sms-data", metavar="PATH", help="the SMS Spam Collection (default: the bundled reviews)")

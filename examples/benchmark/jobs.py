@@ -1,4 +1,4 @@
-"""The jobs of `benchmark.py`, one a process: `python benchmark_jobs.py '{"side": ..., "work": ...}'` prints its result.
+"""The benchmark's jobs, one a process: `python jobs.py '{"side": ..., "work": ...}'` prints its result.
 
 A job is a function SIDE_WORK(job) below; its result holds `rate` (real tokens or texts per second, warm-up and loading
 left out), `seconds` and, where they mean something, `flops` and `padding`. The peak memory of the process is added.
@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from minibert.batch import Examples, Sequence, bucketed_batches, padding_fraction
 from minibert.evaluate import predict
+from minibert.fast import touched_rows
 from minibert.frozen import encode, fit_heads
 from minibert.load import load_tokenizer, read_classifier
 from minibert.plumbing.device import PRECISIONS, resolve_device, resolve_precision
@@ -114,11 +115,12 @@ def timed_training(classifier, examples, job, device, precision):
     )  # fmt: skip
     one = part_of(examples, 0, 1)  # train() wants a validation set
     warm_up = part_of(examples, 0, WARM_UP_BATCHES * job["batch_size"])
-    train(classifier, warm_up, one, settings, device, quiet=True)
-    gc.collect()  # the warm-up's optimizer
-    started = time.perf_counter()
-    train(classifier, examples, one, settings, device, quiet=True)
-    return time.perf_counter() - started
+    with touched_rows(classifier, device.type == "cpu" and 0 < settings.micro_batch < settings.batch_size):
+        train(classifier, warm_up, one, settings, device, quiet=True)
+        gc.collect()  # the warm-up's optimizer
+        started = time.perf_counter()
+        train(classifier, examples, one, settings, device, quiet=True)
+        return time.perf_counter() - started
 
 
 def minibert_finetune(job):

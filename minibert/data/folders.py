@@ -1,0 +1,58 @@
+"""A folder whose train and test sets are told apart by its own names: sub-folders of texts, or one table each."""
+
+from tqdm import tqdm
+
+from ..plumbing.files import UserError, read_text, shown
+from .tables import FILE_TYPES, Row, read_table
+
+UNLABELLED = "unsup"  # aclImdb's folder of reviews without labels
+
+
+def read_folder(folder, columns):
+    """({part: rows}, in words where the parts come from) of either kind of folder.
+
+    train/LABEL/*.txt and test/LABEL/*.txt, or train.csv and perhaps test.csv and validation.csv (or .tsv, .jsonl).
+    Raises UserError, which names the file.
+    """
+    if (folder / "train").is_dir():
+        return read_label_folders(folder), "the folder's own train and test"
+    parts = {}
+    for part in ("train", "validation", "test"):
+        found = [folder / f"{part}{suffix}" for suffix in FILE_TYPES if (folder / f"{part}{suffix}").is_file()]
+        if len(found) > 1:
+            raise UserError(f"{folder}: {found[0].name} and {found[1].name}: which one?")
+        if found:
+            parts[part] = read_table(found[0], columns)
+            if "train" in parts:
+                check_like_train(parts, part, found[0], columns)
+    if "train" not in parts:
+        raise UserError(f"{folder}: holds neither train/LABEL/*.txt nor train.csv, train.tsv or train.jsonl")
+    return parts, f"the folder's own {', '.join(parts)}"
+
+
+def check_like_train(parts, part, path, columns):
+    """UserError when a part has a label that train has not, or pairs where train has single texts."""
+    labels = {row.label for row in parts["train"]}
+    unseen = next((row for row in parts[part] if row.label not in labels), None)
+    if unseen:
+        raise UserError(f"{path}, {unseen.id}: label {shown(unseen.label)} does not occur in the training set")
+    if (parts[part][0].pair is None) != (parts["train"][0].pair is None):
+        raise UserError(f"{path}: {columns.pair} is here or in the training set, but not in both")
+
+
+def read_label_folders(folder):
+    """{"train": rows, "test": rows} of a folder with train/LABEL/*.txt and perhaps test/LABEL/*.txt."""
+    parts = {}
+    for part in ("train", "test"):
+        if not (folder / part).is_dir() and part == "test":
+            continue
+        rows = parts[part] = []
+        for path in tqdm(sorted((folder / part).glob("*/*.txt")), desc=f"reading {part}", leave=False, disable=None):
+            if path.parent.name != UNLABELLED:
+                text = read_text(path)
+                if not text.strip():
+                    raise UserError(f"{path}: is empty")
+                rows.append(Row(path.relative_to(folder).as_posix(), text, None, path.parent.name))
+        if not rows:
+            raise UserError(f"{folder / part}: no LABEL/*.txt files in it")
+    return parts

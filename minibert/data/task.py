@@ -1,0 +1,81 @@
+"""One task from wherever its texts are: a built-in data set, a person's own file or a folder."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from ..plumbing.files import UserError, shown
+from .corpora import CORPORA, REVIEWS, REVIEWS_GROUP, check_published_size
+from .dataset import Task, label_names, to_dataset
+from .download import local_copies
+from .folders import read_folder
+from .splits import HELD_OUT, hold_out, stratified_subset
+from .tables import FILE_TYPES, Columns, read_table
+
+TASKS = ("reviews", *CORPORA)
+
+
+def load_task(task, data=None, limit=None, test_limit=None, columns=None, sample=False):
+    """A `Task` by name (see TASKS), from a .csv/.tsv/.jsonl file, or from a folder.
+
+    A folder holds train/ and test/ with a sub-folder of .txt files per label (as aclImdb does), or train.csv,
+    test.csv and perhaps validation.csv (or .tsv, .jsonl).
+
+    data: a local copy of a built-in task; of `reviews`, which comes with the package, a folder of the same form.
+    limit, test_limit: keep about this many texts, spread over the classes, of train + validation and of test.
+    columns: what the columns of a person's own file are called, a `Columns`.
+    sample: `data` holds a part of the published data set on purpose; without this, a part is refused.
+
+    A million short rows take a few seconds; what a row takes in memory is its text and about 300 bytes.
+    Raises UserError.
+    """
+    columns = columns or Columns()
+    parts, splits = read_parts(task, data, columns, sample)
+    if columns.group and parts["train"][0].group is None:
+        raise UserError(f"--group-column {columns.group}: {task} has no columns")
+    names = label_names(parts["train"])
+    where = data or task
+    parts = {part: to_dataset(rows, names, f"{where}, {part} set") for part, rows in parts.items()}
+    if "test" not in parts:
+        parts["train"], parts["test"] = hold_out(parts["train"], "test")
+        splits += f"; test is {HELD_OUT:.0%} of it, stratified, fixed by a hash of each text"
+    if limit:
+        parts["train"] = stratified_subset(parts["train"], limit, "limit")
+    if "validation" not in parts:
+        parts["train"], parts["validation"] = hold_out(parts["train"], "validation")
+        splits += f"; validation is {HELD_OUT:.0%} of train, stratified, fixed by a hash of each text"
+    if test_limit:
+        parts["test"] = stratified_subset(parts["test"], test_limit, "limit")
+    check_enough(where, parts)
+    return Task(task if task in TASKS else Path(task).stem, splits=splits, **parts)
+
+
+def read_parts(task, data, columns, sample):
+    """({"train": rows, and perhaps "validation" and "test"}, where the parts come from in words)."""
+    if task == "reviews":
+        return read_folder(Path(data or REVIEWS), replace(columns, group=columns.group or REVIEWS_GROUP))
+    if task in CORPORA:
+        corpus = CORPORA[task]
+        if data:
+            parts = corpus.read([Path(data)])
+            if not sample:
+                check_published_size(task, parts, data)
+        else:
+            with local_copies(corpus.sources, task) as paths:
+                parts = corpus.read(paths)
+        return parts, corpus.splits
+    if data:
+        raise UserError(f"--data goes with {', '.join(TASKS)}; {shown(task)} is none of them")
+    if Path(task).is_dir():
+        return read_folder(Path(task), columns)
+    if Path(task).suffix in FILE_TYPES:
+        return {"train": read_table(Path(task), columns)}, Path(task).name
+    raise UserError(f"{shown(task)} is no task ({', '.join(TASKS)}), no {'/'.join(FILE_TYPES)} file and no folder")
+
+
+def check_enough(where, parts):
+    """UserError unless every part holds a text and training knows two classes."""
+    if sum(count > 0 for count in parts["train"].class_counts()) < 2:
+        raise UserError(f"{where}: all training texts have one label; a classifier needs at least two")
+    for name, part in parts.items():
+        if not len(part):
+            raise UserError(f"{where}: the {name} set is empty; too few texts ({len(parts['train'])} to train on)")

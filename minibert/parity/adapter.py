@@ -208,12 +208,14 @@ def distilbert_layer_dropout(hidden, attention_mask, weights, config, dropout):
 
 
 def bert_head_dropout(hidden, attention_mask, weights, dropout):
-    head = filled(LinearHead(hidden.shape[-1], len(weights["classifier.bias"]), 0.1), weights, "bert", "head.")
+    head = LinearHead(hidden.shape[-1], len(weights["classifier.bias"]), 0.1)
+    head = filled(head, weights, "bert", "head.", fast=False)
     return head.train()(pooler(hidden, attention_mask, weights))
 
 
 def distilbert_head_dropout(hidden, attention_mask, weights, dropout):
-    head = filled(MLPHead(hidden.shape[-1], len(weights["classifier.bias"]), 0.2), weights, "distilbert", "head.")
+    head = MLPHead(hidden.shape[-1], len(weights["classifier.bias"]), 0.2)
+    head = filled(head, weights, "distilbert", "head.", fast=False)
     return head.train()(pool(hidden, attention_mask, "cls"))
 
 

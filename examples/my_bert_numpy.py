@@ -174,6 +174,11 @@ def bert_embeddings(input_ids, token_type_ids, attention_mask, weights, config):
     return norm(summed, weights, "embeddings.LayerNorm", config)
 
 
+def bert_embeddings_dropout(input_ids, token_type_ids, attention_mask, weights, config, dropout):
+    """In train mode: dropout comes last, after LayerNorm."""
+    return dropout(bert_embeddings(input_ids, token_type_ids, attention_mask, weights, config))
+
+
 def lookup_backward(d_output, indices, table):
     """To each row of the table what all of its uses ask for: `+=` would count a token that occurs twice only once."""
     gradient = np.zeros_like(table)
@@ -203,6 +208,15 @@ def distilbert_embeddings(input_ids, attention_mask, weights, config):
     """BERT's without token types."""
     summed = weights[WORDS][input_ids] + weights[POSITIONS][: input_ids.shape[1]]  # [B, T, E]
     return norm(summed, weights, "embeddings.LayerNorm", bert_config(config))
+
+
+def roberta_embeddings(input_ids, attention_mask, weights, config):
+    """As BERT's, but positions are counted from pad_token_id + 1, and padding is not counted."""
+    pad = config["pad_token_id"]
+    real = (input_ids != pad).astype(np.int64)  # [B, T]
+    positions = real.cumsum(1) * real + pad
+    summed = weights[WORDS][input_ids] + weights[POSITIONS][positions] + weights[TYPES][0]  # one type, of every token
+    return norm(summed, weights, "embeddings.LayerNorm", config)
 
 
 # Attention
@@ -346,6 +360,17 @@ def bert_name(name, table):
     return name
 
 
+def roberta_encoder(input_ids, attention_mask, weights, config):
+    """Other embeddings, the same layers."""
+    return all_layers(roberta_embeddings(input_ids, attention_mask, weights, config), attention_mask, weights, config)
+
+
+def distilbert_layer(hidden, attention_mask, weights, config):
+    """BERT's layer under other names."""
+    renamed = {bert_name(name, BERT_NAMES): array for name, array in weights.items()}
+    return layer(hidden, attention_mask, renamed, bert_config(config))
+
+
 def distilbert_encoder(input_ids, attention_mask, weights, config):
     """The same layers under other names."""
     hidden = distilbert_embeddings(input_ids, attention_mask, weights, config)
@@ -374,9 +399,9 @@ def mean_pooling(hidden, attention_mask):
     return (hidden * real).sum(1) / real.sum(1)
 
 
-def bert_head(hidden, attention_mask, weights):
+def bert_head(hidden, attention_mask, weights, dropout=keep):
     """[B, T, E] -> logits [B, C]."""
-    return linear(pooler(hidden, attention_mask, weights), weights, "classifier")
+    return linear(dropout(pooler(hidden, attention_mask, weights)), weights, "classifier")
 
 
 def bert_head_backward(d_output, hidden, attention_mask, weights, gradients):
@@ -385,10 +410,16 @@ def bert_head_backward(d_output, hidden, attention_mask, weights, gradients):
     return pooler_backward(d_pooled, hidden, attention_mask, weights, gradients)
 
 
-def distilbert_head(hidden, attention_mask, weights):
+def distilbert_head(hidden, attention_mask, weights, dropout=keep):
     """As BERT's, with ReLU in place of tanh."""
     dense = linear(hidden[:, 0], weights, "pre_classifier")  # [B, E]
-    return linear(np.maximum(dense, 0), weights, "classifier")
+    return linear(dropout(np.maximum(dense, 0)), weights, "classifier")
+
+
+def roberta_head(hidden, attention_mask, weights, dropout=keep):
+    """As BERT's under other names; in train mode the first token is dropped, too."""
+    dense = linear(dropout(hidden[:, 0]), weights, "classifier.dense")
+    return linear(dropout(np.tanh(dense)), weights, "classifier.out_proj")
 
 
 # Loss and gradients
@@ -435,6 +466,9 @@ def distilbert_layer_dropout(hidden, attention_mask, weights, config, dropout):
     return norm(hidden + dropout(feed_forward(hidden, weights, config)), weights, "output.LayerNorm", config)
 
 
+bert_head_dropout, distilbert_head_dropout, roberta_head_dropout = bert_head, distilbert_head, roberta_head
+
+
 # Optimisation
 
 
@@ -467,6 +501,21 @@ def adamw(parameter, gradients, lr, beta1, beta2, eps, weight_decay):
         parameter, mean, square = adamw_step(parameter, gradient, mean, square, *settings)
         history.append(parameter)
     return np.stack(history)
+
+
+def adamw_several(parameters, gradients, lr, beta1, beta2, eps, weight_decay):
+    """Each parameter has averages and a count of its own; one without a gradient waits. List of [S, ...]."""
+    state = [(np.zeros_like(parameter), np.zeros_like(parameter), 0) for parameter in parameters]
+    parameters, histories = list(parameters), [[] for _ in parameters]
+    for given in gradients:
+        for i, gradient in enumerate(given):
+            if gradient is not None:
+                mean, square, step = state[i]
+                settings = (step + 1, lr, beta1, beta2, eps, weight_decay)
+                parameters[i], mean, square = adamw_step(parameters[i], gradient, mean, square, *settings)
+                state[i] = mean, square, step + 1
+            histories[i].append(parameters[i])
+    return [np.stack(history) for history in histories]
 
 
 def warmup_schedule(step, warmup_steps, total_steps):

@@ -64,8 +64,12 @@ def written(path, text):
     return path
 
 
-def command(capsys, *arguments):
-    """(exit code, standard output, standard error) of `python -m minibert.parity`."""
+def command(capsys, *arguments, isolated=False):
+    """(exit code, standard output, standard error) of `python -m minibert.parity`.
+
+    The file is imported here, which is quicker; isolated=True: in a process of its own, as the command does by itself.
+    """
+    arguments = arguments if isolated else (*arguments, "--in-process")
     with pytest.raises(SystemExit) as stop:
         run_command(lambda: main([str(argument) for argument in arguments]))
     captured = capsys.readouterr()

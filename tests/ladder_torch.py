@@ -10,20 +10,35 @@ import unicodedata
 import torch
 from torch.nn import functional
 
+from minibert.parity.conventions import CONVENTIONS
 from minibert.parity.mistakes import MISTAKES
 
-WRONG = None  # a name in MISTAKES, or NAME#VARIANT: the same mistake, made in another way
+# A name in MISTAKES or CONVENTIONS, or NAME#VARIANT, the same mistake made in another way; joined by " + ", several.
+WRONG = None
 
 VARIANTS = (
-    "mask-inverted#additive",  # -1e4 added to scores, not put in their place: differs where a row is all blocked
-    "softmax-over-queries#additive",
+    "mask-inverted#added",  # -1e4 added to scores, not put in their place: differs where a row is all blocked
+    "mask-inverted#infinite",
+    "softmax-over-queries#added",
+    "softmax-over-queries#infinite",
+    "mask-multiplied#additive",
+    "bias-missing#projections",
+    "batch-and-tokens-swapped#masked",
+    "positions-off-by-one#ahead",
+    "pooler-reads-mean#padded",
+    "first-gradient-dropped#and-not-counted",
+    "schedule-polynomial#end",
+    "ties-in-order-of-appearance#reversed",
     "decay-on-biases#but-not-of-layer-norm",
 )
 
 
-def wrong(name):
-    assert name.split("#")[0] in MISTAKES, name
-    return WRONG is not None and name == (WRONG if "#" in name else WRONG.split("#")[0])
+def wrong(*names):
+    """Is one of these mistakes to be made?"""
+    made = WRONG.split(" + ") if WRONG else []
+    for name in names:
+        assert name.split("#")[0] in MISTAKES | CONVENTIONS, name
+    return any(name in (one if "#" in name else one.split("#")[0] for one in made) for name in names)
 
 
 def wordpiece(text, pair, vocabulary, max_length):
@@ -38,6 +53,8 @@ def wordpiece(text, pair, vocabulary, max_length):
         first, second = len(sequences[0]), len(sequences[1]) if pair else 0
         longer = 0 if first > second or (first == second and first_shorter) else 1
         sequences[longer] = sequences[longer][:-1]
+    if wrong("special-tokens-missing"):
+        return sum(sequences, []), [number for number, pieces in enumerate(sequences) for _ in pieces]
     ids = [table["[CLS]"], *sequences[0], table["[SEP]"]]
     types = [0] * len(ids)
     if pair is not None:
@@ -56,7 +73,7 @@ def basic_words(text):
     for c in text:
         ascii_mark = 33 <= ord(c) <= 47 or 58 <= ord(c) <= 64 or 91 <= ord(c) <= 96 or 123 <= ord(c) <= 126
         mark = ascii_mark or unicodedata.category(c).startswith("P")
-        chinese = 0x4E00 <= ord(c) <= 0x9FFF
+        chinese = 0x4E00 <= ord(c) <= 0x9FFF and not wrong("cjk-not-split")
         spaced += f" {c} " if (mark and not wrong("punctuation-not-split")) or chinese else c
     return spaced.split()
 
@@ -69,26 +86,36 @@ def words_to_pieces(words, table):
             ends = range(len(word), start, -1)
             if wrong("shortest-piece-first"):
                 ends = reversed(ends)
-            piece = next((p for end in ends if (p := ("##" if start else "") + word[start:end]) in table), None)
+            start_mark = "" if wrong("hashes-missing") or not start else "##"
+            piece = next((p for end in ends if (p := start_mark + word[start:end]) in table), None)
             if piece is None:
                 pieces = (pieces if wrong("partial-unknown") else []) + [table["[UNK]"]]
                 break
             pieces.append(table[piece])
-            start += len(piece) - (2 if start else 0)
+            start += len(piece) - len(start_mark)
         ids += pieces
     return ids
 
 
 def layer_norm(x, weight, bias, eps):
-    axis = 1 if wrong("normalised-over-tokens") else -1
-    eps = 1e-5 if wrong("eps-1e-5") else 1e-6 if wrong("eps-1e-6") else eps
+    axis = (1,) if wrong("normalised-over-tokens") else (-1,)
+    if wrong("normalised-over-everything"):
+        axis = tuple(range(1, x.dim()))
+    for name, value in (("eps-1e-5", 1e-5), ("eps-1e-6", 1e-6), ("eps-1e-12", 1e-12)):
+        eps = value if wrong(name) else eps
     centred = x - x.mean(axis, keepdim=True)
     variance = x.var(axis, correction=1 if wrong("unbiased-variance") else 0, keepdim=True)
+    if wrong("mean-not-subtracted"):
+        centred, variance = x, (x**2).mean(axis, keepdim=True)
+        if wrong("unbiased-variance"):
+            variance = variance * (x.numel() / variance.numel()) / (x.numel() / variance.numel() - 1)
     if wrong("layer-norm-gradient-incomplete"):
         centred, variance = x - x.mean(axis, keepdim=True).detach(), variance.detach()
     spread = variance.sqrt() + eps if wrong("eps-outside-root") else (variance + eps).sqrt()
-    normal = centred / spread
-    return normal if wrong("no-scale-and-shift") else normal * weight + bias
+    normal = centred / (variance + eps if wrong("divided-by-variance") else spread)
+    if wrong("no-scale-and-shift"):
+        return normal
+    return normal * weight if wrong("no-shift") else normal * weight + bias
 
 
 def gelu(x):
@@ -98,16 +125,21 @@ def gelu(x):
         return x * torch.sigmoid(1.702 * x)
     if wrong("relu"):
         return x.relu()
+    if wrong("silu"):
+        return functional.silu(x)
     if wrong("activation-missing"):
         return x
-    return 0.5 * x * (1 + torch.erf(x / math.sqrt(2)))
+    return 0.5 * x * (1 + torch.erf(x / (1 if wrong("gelu-without-root") else math.sqrt(2))))
 
 
 def linear(x, weights, name):
     weight, bias = weights[name + ".weight"], weights[name + ".bias"]
     if wrong("weights-untransposed") and weight.shape[0] == weight.shape[1]:
         weight = weight.T
-    if wrong("bias-missing"):
+    if wrong("bias-missing#projections"):
+        if name.endswith(("self.query", "self.key", "self.value", "q_lin", "k_lin", "v_lin")):
+            return functional.linear(x, weight)
+    elif wrong("bias-missing"):
         return x @ weight.T
     return x @ weight.T + (bias.detach() + 0 * bias if wrong("bias-gradient-missing") else bias)
 
@@ -116,7 +148,25 @@ def norm(x, weights, name, eps):
     return layer_norm(x, weights[name + ".weight"], weights[name + ".bias"], eps)
 
 
-def embed(input_ids, token_type_ids, attention_mask, weights, eps):
+def roberta_positions(input_ids, attention_mask, pad):
+    plain = torch.arange(input_ids.shape[1]).expand_as(input_ids)
+    if wrong("positions-of-bert"):
+        return plain
+    if wrong("positions-count-padding"):
+        return plain + pad + 1
+    real = (input_ids != pad).long()
+    counted = real.cumsum(1)
+    if wrong("positions-not-shifted"):
+        return (counted - 1).clamp(min=0)
+    if wrong("positions-off-by-one#ahead"):
+        return counted * real + pad + 1
+    if wrong("positions-off-by-one"):
+        return counted * real + pad - 1
+    return counted * real + pad
+
+
+def embed(input_ids, token_type_ids, attention_mask, weights, eps, dropout=None, roberta_pad=None):
+    drop = dropout or (lambda x: x)
     words = weights["embeddings.word_embeddings.weight"]
     if wrong("repeated-tokens-overwrite"):  # the last occurrence alone passes its gradient on
         rows = words[input_ids]
@@ -125,12 +175,18 @@ def embed(input_ids, token_type_ids, attention_mask, weights, eps):
         hidden = torch.where(last.view(*input_ids.shape, 1), rows, rows.detach())
     else:
         hidden = words[input_ids]
+    if wrong("dropout-on-word-vectors"):
+        hidden = drop(hidden)
     if wrong("embeddings-scaled"):
         hidden = hidden * math.sqrt(hidden.shape[-1])
     table, length = weights["embeddings.position_embeddings.weight"], input_ids.shape[1]
     positions = torch.arange(length).expand_as(input_ids)
-    if wrong("positions-off-by-one"):
+    if roberta_pad is not None:
+        positions = roberta_positions(input_ids, attention_mask, roberta_pad)
+    elif wrong("positions-off-by-one"):
         positions = positions + 1
+    if wrong("positions-all-0"):
+        positions = positions * 0
     if wrong("positions-count-real-tokens"):
         positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
     if wrong("positions-from-table-end"):
@@ -139,61 +195,127 @@ def embed(input_ids, token_type_ids, attention_mask, weights, eps):
         hidden = hidden + table[positions]
     if token_type_ids is not None and not wrong("token-types-missing"):
         types = torch.ones_like(token_type_ids) if wrong("token-types-all-1") else token_type_ids
+        types = torch.zeros_like(token_type_ids) if wrong("token-types-all-0") else types
         hidden = hidden + weights["embeddings.token_type_embeddings.weight"][types]
-    return hidden if wrong("embeddings-without-layer-norm") else norm(hidden, weights, "embeddings.LayerNorm", eps)
+    if wrong("dropout-before-layer-norm"):
+        hidden = drop(hidden)
+    if not wrong("embeddings-without-layer-norm"):
+        hidden = norm(hidden, weights, "embeddings.LayerNorm", eps)
+    if wrong("dropout-before-layer-norm", "dropout-on-word-vectors", "no-dropout-after-embeddings"):
+        return hidden
+    return drop(drop(hidden)) if wrong("dropout-twice") else drop(hidden)
 
 
-def bert_embeddings(input_ids, token_type_ids, attention_mask, weights, config):
-    return embed(input_ids, token_type_ids, attention_mask, weights, config["layer_norm_eps"])
+def bert_embeddings(input_ids, token_type_ids, attention_mask, weights, config, dropout=None):
+    return embed(input_ids, token_type_ids, attention_mask, weights, config["layer_norm_eps"], dropout)
+
+
+bert_embeddings_dropout = bert_embeddings
+
+
+def roberta_embeddings(input_ids, attention_mask, weights, config):
+    types, pad = torch.zeros_like(input_ids), config["pad_token_id"]
+    return embed(input_ids, types, attention_mask, weights, config["layer_norm_eps"], None, pad)
 
 
 def distilbert_embeddings(input_ids, attention_mask, weights, config):
     return embed(input_ids, None, attention_mask, weights, 1e-12)
 
 
-def attention_probabilities(query, key, attention_mask, dropout=None):
-    if wrong("query-key-swapped"):
-        query, key = key, query
-    heads, width = query.shape[1], query.shape[-1]
-    scale = {"scaled-by-hidden-size": heads * width, "not-scaled": 1, "scaled-twice": width**2}.get(WRONG, width)
-    scores = query @ key.transpose(-1, -2) / math.sqrt(scale)
-    if dropout and wrong("dropout-before-softmax"):
-        scores = dropout(scores)
+SCALES = {
+    "scaled-by-hidden-size": lambda heads, length, width: math.sqrt(heads * width),
+    "not-scaled": lambda heads, length, width: 1.0,
+    "scaled-after-softmax": lambda heads, length, width: 1.0,
+    "scaled-twice": lambda heads, length, width: width,
+    "scaled-by-length": lambda heads, length, width: math.sqrt(length),
+    "scaled-by-heads": lambda heads, length, width: math.sqrt(heads),
+    "scale-multiplied": lambda heads, length, width: 1 / math.sqrt(width),
+}
+
+
+def block(scores, attention_mask):
+    """Padded keys blocked, or what some take for it."""
+    if wrong("no-mask", "mask-after-softmax"):
+        return scores
+    if wrong("mask-multiplied#additive"):
+        return scores * ((1.0 - attention_mask[:, None, None, :].to(scores.dtype)) * -10000.0)
+    if wrong("mask-multiplied"):
+        return scores * attention_mask[:, None, None, :]
+    if wrong("mask-added-as-it-is"):
+        return scores + attention_mask[:, None, None, :]
     blocked = (attention_mask == (1 if wrong("mask-inverted") else 0))[:, None, None, :]
     if wrong("mask-on-queries"):
         blocked = blocked.transpose(-1, -2)
-    if not (wrong("no-mask") or wrong("mask-after-softmax")):
-        scores = scores - 1e4 * blocked if "#additive" in str(WRONG) else scores.masked_fill(blocked, -1e4)
-    axis = -2 if wrong("softmax-over-queries") else -1
-    probabilities = scores.softmax(axis)
+    if "#added" in str(WRONG):
+        return scores - 1e4 * blocked
+    return scores.masked_fill(blocked, -math.inf if "#infinite" in str(WRONG) else -1e4)
+
+
+def attention_probabilities(query, key, attention_mask, dropout=None):
+    drop = dropout or (lambda x: x)
+    if wrong("query-key-swapped"):
+        query, key = key, query
+    heads, length, width = query.shape[1:]
+    scale = next((divisor(heads, length, width) for n, divisor in SCALES.items() if wrong(n)), math.sqrt(width))
+    scores = query @ key.transpose(-1, -2) / scale
+    if wrong("dropout-before-softmax"):
+        scores = drop(scores)
+    scores = block(scores, attention_mask)
+    if wrong("dropout-on-masked-scores"):
+        scores = drop(scores)
+    axis = -2 if wrong("softmax-over-queries") else 1 if wrong("softmax-over-heads") else -1
+    probabilities = scores if wrong("no-softmax") else scores.softmax(0 if wrong("softmax-over-batch") else axis)
+    if wrong("scaled-after-softmax"):
+        probabilities = probabilities / math.sqrt(width)
     if wrong("softmax-gradient-elementwise"):
         constant = probabilities.detach()
         slope = constant * (1 - constant)
         probabilities = constant + slope * (scores - scores.detach())
     if wrong("mask-after-softmax"):
-        probabilities = probabilities.masked_fill(blocked, 0)
-    if dropout and not (wrong("dropout-before-softmax") or wrong("no-dropout-on-probabilities")):
-        probabilities = dropout(probabilities)
-    return probabilities
+        probabilities = probabilities.masked_fill(attention_mask[:, None, None, :] == 0, 0)
+    if wrong("dropout-before-softmax", "dropout-on-masked-scores", "no-dropout-on-probabilities", "no-dropout-at-all"):
+        return probabilities
+    return drop(drop(probabilities)) if wrong("dropout-twice") else drop(probabilities)
 
 
 def split(x, heads):
     batch, length, width = x.shape
+    if wrong("one-head"):
+        heads = 1
     if wrong("heads-split-by-reshape"):
         return x.reshape(batch, heads, length, width // heads)
+    if wrong("heads-interleaved"):
+        return x.reshape(batch, length, width // heads, heads).permute(0, 3, 1, 2)
     return x.reshape(batch, length, heads, width // heads).transpose(1, 2)
 
 
 def attend(hidden, mask, weights, heads, names, dropout=None):
+    if wrong("batch-and-tokens-swapped"):
+        hidden = hidden.transpose(0, 1)
+        mask = mask.T if wrong("batch-and-tokens-swapped#masked") else torch.ones(hidden.shape[:2], dtype=torch.long)
+    drop = dropout or (lambda x: x)
     query, key, value, output = names
-    if WRONG == "query-value-swapped":
+    if wrong("query-value-swapped"):
         query, value = value, query
-    query, key, value = (split(linear(hidden, weights, name), heads) for name in (query, key, value))
-    context = attention_probabilities(query, key, mask, dropout) @ value
+    if wrong("key-value-swapped"):
+        key, value = value, key
+    if wrong("dropout-on-layer-input"):
+        hidden = drop(hidden)
+    three = [linear(hidden, weights, name) for name in (query, key, value)]
+    if wrong("dropout-on-projections"):
+        three = [drop(x) for x in three]
+    query, key, value = (split(x, heads) for x in three)
+    probabilities = attention_probabilities(query, key, mask, dropout)
+    if wrong("probabilities-transposed"):
+        probabilities = probabilities.mT
+    context = probabilities @ value
     if not wrong("heads-not-transposed-back"):
-        context = context.transpose(1, 2)
+        context = context.permute(0, 2, 3, 1) if wrong("heads-interleaved") else context.transpose(1, 2)
     context = context.reshape(hidden.shape)
-    return context if wrong("no-output-projection") else linear(context, weights, output)
+    if wrong("dropout-before-dense"):
+        context = drop(context)
+    context = context if wrong("no-output-projection") else linear(context, weights, output)
+    return context.transpose(0, 1) if wrong("batch-and-tokens-swapped") else context
 
 
 BERT_NAMES = ("attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense")
@@ -204,20 +326,41 @@ def multi_head_attention(hidden, attention_mask, weights, config):
     return attend(hidden, attention_mask, weights, config["num_attention_heads"], BERT_NAMES)
 
 
+def forward_block(hidden, weights, first, second, drop):
+    inner = linear(hidden, weights, first)
+    if not wrong("activation-at-the-end"):
+        inner = gelu(inner)
+    if wrong("dropout-inside-feed-forward"):
+        inner = drop(inner)
+    output = linear(inner, weights, second)
+    return gelu(output) if wrong("activation-at-the-end", "activation-twice") else output
+
+
 def feed_forward(hidden, weights, config):
-    return linear(gelu(linear(hidden, weights, "intermediate.dense")), weights, "output.dense")
+    return forward_block(hidden, weights, "intermediate.dense", "output.dense", lambda x: x)
 
 
 def run_layer(hidden, attention, forward, first_norm, second_norm, dropout=None, dropout_after_attention=True):
     """One layer from its two functions and its two LayerNorms."""
     drop = dropout or (lambda x: x)
     drop_attention = drop if dropout_after_attention else (lambda x: x)
-    if wrong("no-dropout-after-attention"):
+    drop_sum = drop if wrong("dropout-on-sum") else (lambda x: x)
+    if dropout and wrong("dropout-result-unused"):
+
+        def drop(x):
+            dropout(x)
+            return x
+
+    if wrong("no-dropout-after-attention", "dropout-before-dense", "no-dropout-at-all", "dropout-on-sum"):
         drop_attention = lambda x: x  # noqa: E731
+    if wrong("no-dropout-after-feed-forward", "dropout-inside-feed-forward", "no-dropout-at-all", "dropout-on-sum"):
+        drop = lambda x: x  # noqa: E731
     if wrong("dropout-after-attention"):
         drop_attention = drop
     if wrong("layer-norms-exchanged"):
         first_norm, second_norm = second_norm, first_norm
+    if wrong("one-layer-norm-for-both"):
+        second_norm = first_norm
     if wrong("pre-norm"):
         hidden = hidden + drop_attention(attention(first_norm(hidden)))
         return hidden + drop(forward(second_norm(hidden)))
@@ -227,18 +370,22 @@ def run_layer(hidden, attention, forward, first_norm, second_norm, dropout=None,
     if wrong("dropout-after-layer-norm"):
         hidden = drop_attention(first_norm(hidden + attention(hidden)))
         return drop(second_norm(hidden + forward(hidden)))
-    attended = drop_attention(attention(hidden))
-    hidden = first_norm(attended if wrong("no-attention-residual") else hidden + attended)
+    start, attended = hidden, drop_attention(attention(hidden))
+    hidden = drop_sum(attended if wrong("no-attention-residual") else hidden + attended)
+    hidden = hidden if wrong("first-layer-norm-missing") else first_norm(hidden)
     forwarded = drop(forward(hidden))
-    return second_norm(forwarded if wrong("no-feed-forward-residual") else hidden + forwarded)
+    base = start if wrong("residual-from-layer-input") else hidden
+    total = drop_sum(forwarded if wrong("no-feed-forward-residual") else base + forwarded)
+    return total if wrong("second-layer-norm-missing") else second_norm(total)
 
 
 def layer(hidden, attention_mask, weights, config, dropout=None):
     heads, eps = config["num_attention_heads"], config["layer_norm_eps"]
+    drop = dropout or (lambda x: x)
     return run_layer(
         hidden,
         lambda x: attend(x, attention_mask, weights, heads, BERT_NAMES, dropout),
-        lambda x: feed_forward(x, weights, config),
+        lambda x: forward_block(x, weights, "intermediate.dense", "output.dense", drop),
         lambda x: norm(x, weights, "attention.output.LayerNorm", eps),
         lambda x: norm(x, weights, "output.LayerNorm", eps),
         dropout,
@@ -248,16 +395,20 @@ def layer(hidden, attention_mask, weights, config, dropout=None):
 bert_layer_dropout = layer
 
 
-def distilbert_layer_dropout(hidden, attention_mask, weights, config, dropout=None):
+def distilbert_layer(hidden, attention_mask, weights, config, dropout=None):
+    drop = dropout or (lambda x: x)
     return run_layer(
         hidden,
         lambda x: attend(x, attention_mask, weights, config["n_heads"], DISTILBERT_NAMES, dropout),
-        lambda x: linear(gelu(linear(x, weights, "ffn.lin1")), weights, "ffn.lin2"),
+        lambda x: forward_block(x, weights, "ffn.lin1", "ffn.lin2", drop),
         lambda x: norm(x, weights, "sa_layer_norm", 1e-12),
         lambda x: norm(x, weights, "output_layer_norm", 1e-12),
         dropout,
         dropout_after_attention=False,
     )
+
+
+distilbert_layer_dropout = distilbert_layer
 
 
 def below(weights, prefix):
@@ -286,19 +437,43 @@ def distilbert_encoder(input_ids, attention_mask, weights, config):
     states = [distilbert_embeddings(input_ids, attention_mask, weights, config)]
     for i in layer_order(config["n_layers"]):
         part = below(weights, f"transformer.layer.{i}.")
-        states.append(distilbert_layer_dropout(states[-1], attention_mask, part, config))
+        states.append(distilbert_layer(states[-1], attention_mask, part, config))
     if wrong("last-layer-missing"):
         states[-1] = states[-2]
     return states
 
 
-def pooler(hidden, attention_mask, weights):
-    first = hidden[:, 0]
+def roberta_encoder(input_ids, attention_mask, weights, config):
+    states = [roberta_embeddings(input_ids, attention_mask, weights, config)]
+    for i in layer_order(config["num_hidden_layers"]):
+        states.append(layer(states[-1], attention_mask, below(weights, f"encoder.layer.{i}."), config))
+    if wrong("last-layer-missing"):
+        states[-1] = states[-2]
+    return states
+
+
+def first_token(hidden, attention_mask):
     if wrong("pooler-reads-last-token"):
-        first = hidden[:, -1]
+        return hidden[:, -1]
+    if wrong("pooler-reads-second-token"):
+        return hidden[:, 1]
+    if wrong("pooler-reads-mean#padded"):
+        return hidden.mean(1)
     if wrong("pooler-reads-mean"):
-        first = mean_pooling(hidden, attention_mask)
-    pooled = linear(first, weights, "pooler.dense")
+        return mean_pooling(hidden, attention_mask)
+    if wrong("pooler-reads-maximum"):
+        return hidden.amax(1)
+    return hidden[:, 0]
+
+
+def pooler(hidden, attention_mask, weights, drop=lambda x: x):
+    pooled = first_token(hidden, attention_mask)
+    if wrong("dropout-on-first-token"):
+        pooled = drop(pooled)
+    if not wrong("pooler-without-dense"):
+        pooled = linear(pooled, weights, "pooler.dense")
+    if wrong("dropout-before-activation"):
+        pooled = drop(pooled)
     return pooled if wrong("pooler-without-tanh") else pooled.tanh()
 
 
@@ -308,21 +483,79 @@ def mean_pooling(hidden, attention_mask):
         return hidden.mean(1)
     if wrong("sum-divided-by-length"):
         return (hidden * weights).sum(1) / hidden.shape[1]
+    if wrong("first-token-for-mean"):
+        return hidden[:, 0]
+    if wrong("maximum-for-mean"):
+        return hidden.masked_fill(weights == 0, -math.inf).amax(1)
+    if wrong("sum-for-mean"):
+        return (hidden * weights).sum(1)
+    if wrong("mean-divided-by-tokens-only"):
+        return hidden.sum(1) / weights.sum(1)
     if wrong("mean-without-cls"):
         hidden, weights = hidden[:, 1:], weights[:, 1:]
     return (hidden * weights).sum(1) / weights.sum(1)
 
 
-def bert_head(hidden, attention_mask, weights):
-    pooled = hidden[:, 0] if wrong("classifier-without-pooler") else pooler(hidden, attention_mask, weights)
-    return linear(pooled, weights, "classifier")
+ELSEWHERE_IN_A_HEAD = ("dropout-before-activation", "dropout-on-logits", "no-dropout-at-all", "no-dropout-in-head")
 
 
-def distilbert_head(hidden, attention_mask, weights):
-    dense = linear(hidden[:, 0], weights, "pre_classifier")
-    if not wrong("head-without-relu"):
-        dense = dense.tanh() if wrong("head-tanh-for-relu") else dense.relu()
-    return linear(dense, weights, "classifier")
+def logits_of(x, weights, name, drop):
+    logits = linear(x, weights, name)
+    if wrong("dropout-on-logits"):
+        logits = drop(logits)
+    return logits.softmax(-1) if wrong("softmax-on-logits") else logits
+
+
+def bert_head(hidden, attention_mask, weights, dropout=None):
+    drop = dropout or (lambda x: x)
+    if wrong("classifier-without-pooler"):
+        pooled = hidden[:, 0]
+    else:
+        pooled = pooler(hidden, attention_mask, weights, drop)
+    if not wrong(*ELSEWHERE_IN_A_HEAD, "dropout-on-first-token"):
+        pooled = drop(pooled)
+    return logits_of(pooled, weights, "classifier", drop)
+
+
+bert_head_dropout = bert_head
+
+
+def small_head(x, weights, dense, output, activation, drop, drops_first=False):
+    if wrong("dropout-on-first-token") or (drops_first and not wrong("no-dropout-on-first-token", "no-dropout-at-all")):
+        x = drop(x)
+    if not wrong("head-without-dense"):
+        x = linear(x, weights, dense)
+    if wrong("dropout-before-activation"):
+        x = drop(x)
+    if wrong("head-tanh-for-relu"):
+        activation = torch.tanh
+    if wrong("head-relu-for-tanh"):
+        activation = torch.relu
+    if wrong("head-gelu"):
+        activation = gelu
+    if not wrong("head-without-relu", "head-without-tanh"):
+        x = activation(x)
+    if not wrong(*ELSEWHERE_IN_A_HEAD, *([] if drops_first else ["dropout-on-first-token"])):
+        x = drop(x)
+    return logits_of(x, weights, output, drop)
+
+
+def distilbert_head(hidden, attention_mask, weights, dropout=None):
+    drop = dropout or (lambda x: x)
+    first = first_token(hidden, attention_mask)
+    return small_head(first, weights, "pre_classifier", "classifier", torch.relu, drop)
+
+
+distilbert_head_dropout = distilbert_head
+
+
+def roberta_head(hidden, attention_mask, weights, dropout=None):
+    drop = dropout or (lambda x: x)
+    first = first_token(hidden, attention_mask)
+    return small_head(first, weights, "classifier.dense", "classifier.out_proj", torch.tanh, drop, drops_first=True)
+
+
+roberta_head_dropout = roberta_head
 
 
 def loss_and_gradients(input_ids, attention_mask, token_type_ids, labels, weights, config):
@@ -354,41 +587,154 @@ def parameter_groups(names):
     return [name for name in names if decays(name)], [name for name in names if not decays(name)]
 
 
-def adam_step(parameter, gradient, mean, square, t, lr, beta1, beta2, eps, decay):
+ONLY_FOLDED = (
+    "correction-without-root", "correction-upside-down", "learning-rate-compounded", "rate-compounded-over-parameters",
+)  # fmt: skip
+
+
+class Moments:
+    """What AdamW remembers of one parameter."""
+
+    def __init__(self, parameter):
+        self.mean, self.square, self.t = torch.zeros_like(parameter), torch.zeros_like(parameter), 0
+        self.begun = False
+
+
+def remember(state, gradient, beta1, beta2):
+    if wrong("betas-swapped"):
+        beta1, beta2 = beta2, beta1
+    zero = torch.zeros_like(gradient)
+    if wrong("optimizer-state-reset", "moments-not-stored", "mean-not-stored"):
+        state.mean = zero
+    if wrong("optimizer-state-reset", "moments-not-stored", "square-not-stored"):
+        state.square = zero
+    if wrong("moments-start-at-gradient") and state.t == 1:
+        state.mean, state.square = gradient, gradient**2
+    new, new_square = (1 - beta1) * gradient, (1 - beta2) * gradient**2
+    if wrong("mean-without-1-minus-beta"):
+        new = gradient
+    if wrong("square-without-1-minus-beta"):
+        new_square = gradient**2
+    if wrong("square-not-squared"):
+        new_square = new_square / gradient
+    if wrong("averages-weighted-the-wrong-way"):
+        state.mean = (1 - beta1) * state.mean + beta1 * gradient
+        state.square = (1 - beta2) * state.square + beta2 * gradient**2
+        return
+    state.mean = beta1 * state.mean + new
+    if wrong("square-of-mean"):
+        new_square = (1 - beta2) * state.mean**2
+    state.square = beta2 * state.square + new_square
+
+
+def adam_step(parameter, gradient, state, lr, beta1, beta2, eps, decay):
+    """One update: the new parameter, and the rate that it was made with."""
     if wrong("l2-instead-of-decoupled"):
         gradient, decay = gradient + decay * parameter, 0.0
-    parameter = parameter - (1 if wrong("decay-without-lr") else lr) * decay * parameter
-    mean = beta1 * mean + (1 - beta1) * gradient
-    square = beta2 * square + (1 - beta2) * gradient**2
-    if wrong("bias-correction-off-by-one"):
-        t = t + 1
-    c1, c2 = (1, 1) if wrong("no-bias-correction") else (1 - beta1**t, 1 - beta2**t)
-    root = (square / c2 + eps).sqrt() if wrong("eps-inside-root") else (square / c2).sqrt() + eps
-    return parameter - lr * (mean / c1) / root, mean, square
+    old_mean, old_square = state.mean, state.square
+    remember(state, gradient, beta1, beta2)
+    mean, square = state.mean, state.square
+    if wrong("update-with-old-moments"):
+        mean, square = old_mean, old_square
+    t = state.t
+    if wrong("optimizer-state-reset", "step-count-stuck"):
+        t = 1
+    t += wrong("bias-correction-off-by-one") - wrong("bias-correction-from-step-0")
+    b1, b2 = (beta2, beta1) if wrong("betas-swapped") != wrong("betas-swapped-in-correction") else (beta1, beta2)
+    c1, c2 = torch.tensor(1 - b1**t, dtype=torch.float64), torch.tensor(1 - b2**t, dtype=torch.float64)
+    if wrong("no-bias-correction", "only-square-corrected"):
+        c1 = torch.ones_like(c1)
+    if wrong("no-bias-correction", "only-mean-corrected"):
+        c2 = torch.ones_like(c2)
+    rate = lr
+    if wrong("folded-bias-correction", *ONLY_FOLDED):
+        root = c2 if wrong("correction-without-root") else c2.sqrt()
+        rate = float(lr * c1 / root if wrong("correction-upside-down") else lr * root / c1)
+    else:
+        mean, square = mean / c1.to(mean), square / c2.to(mean)
+    root = (square + eps).sqrt() if wrong("eps-inside-root") else square.sqrt() + (0 if wrong("eps-missing") else eps)
+    update = rate * mean / (square + eps if wrong("root-missing") else root)
+    update = update * (-1 if wrong("step-uphill") else 0 if wrong("nothing-updated") else 1)
+    share = (rate if wrong("decay-by-corrected-rate") else lr) * decay
+    if wrong("decay-without-lr"):
+        share = decay
+    if wrong("decay-times-lr-squared"):
+        share = share * (rate if wrong("decay-by-corrected-rate") else lr)
+    if wrong("decay-without-weight-decay"):
+        share = rate if wrong("decay-by-corrected-rate") else lr
+    share = share * (0 if wrong("decay-missing") else 2 if wrong("decay-twice") else -1 if wrong("decay-sign") else 1)
+    if wrong("decay-of-gradient"):
+        return parameter - update - share * gradient, rate
+    if wrong("decay-of-update"):
+        return parameter - update - share * update, rate
+    if wrong("decay-after-step"):
+        return (parameter - update) * (1 - share), rate
+    return parameter * (1 - share) - update, rate
 
 
 def adamw(parameter, gradients, lr, beta1, beta2, eps, weight_decay):
-    mean, square, result = torch.zeros_like(parameter), torch.zeros_like(parameter), []
-    for t, gradient in enumerate(gradients, 1):
-        parameter, mean, square = adam_step(parameter, gradient, mean, square, t, lr, beta1, beta2, eps, weight_decay)
-        result.append(parameter)
-    return torch.stack(result)
+    given = [[gradient] for gradient in gradients]
+    return adamw_several([parameter], given, lr, beta1, beta2, eps, weight_decay)[0]
+
+
+def adamw_several(parameters, gradients, lr, beta1, beta2, eps, weight_decay):
+    parameters, states = list(parameters), [Moments(p) for p in parameters]
+    histories, count = [[] for _ in parameters], 0
+    for step, row in enumerate(gradients, 1):
+        compounded = lr
+        for i, gradient in enumerate(row):
+            if gradient is None and wrong("missing-gradient-ends-the-loop"):
+                break
+            if gradient is None and not wrong("missing-gradient-as-zero"):
+                continue
+            gradient = torch.zeros_like(parameters[i]) if gradient is None else gradient
+            state, count = states[i], count + 1
+            state.t += 1
+            if wrong("one-step-count"):
+                state.t = step
+            if wrong("step-counted-for-each-parameter"):
+                state.t = count
+            if wrong("first-gradient-dropped#and-not-counted"):
+                if not state.begun:
+                    state.begun, state.t = True, 0
+                    continue
+            elif wrong("first-gradient-dropped") and state.t == 1:
+                continue
+            rate = compounded if wrong("rate-compounded-over-parameters") else lr
+            parameters[i], compounded = adam_step(parameters[i], gradient, state, rate, beta1, beta2, eps, weight_decay)
+            if wrong("learning-rate-compounded"):
+                lr = compounded
+            if wrong("return-inside-the-loop"):
+                break
+        for history, parameter in zip(histories, parameters, strict=True):
+            history.append(parameter)
+    return [torch.stack(history) for history in histories]
 
 
 def warmup_schedule(step, warmup_steps, total_steps):
     if wrong("schedule-off-by-one"):
         step = step + 1
+    if wrong("schedule-one-step-behind"):
+        step = max(step - 1, 0)
+    if wrong("schedule-noam"):
+        return warmup_steps**0.5 * min(max(step, 1) ** -0.5, step * warmup_steps**-1.5)
     if step < warmup_steps and not wrong("no-warmup"):
-        return step / warmup_steps
+        return (step + wrong("warmup-starts-above-0")) / warmup_steps
     if wrong("no-decay"):
         return 1.0
-    if wrong("no-warmup"):
+    if wrong("no-warmup", "schedule-of-bert"):
         return (total_steps - step) / total_steps
     done = (step - warmup_steps) / (total_steps - warmup_steps)
-    if wrong("cosine-decay"):
-        return 0.5 * (1 + math.cos(math.pi * done))
+    if wrong("schedule-cosine"):
+        return 0.5 * (1 + math.cos(math.pi * min(1, done)))
+    if wrong("schedule-polynomial#end"):
+        return (1 - 1e-7 / 5e-5) * max(0.0, 1 - done) + 1e-7 / 5e-5
+    if wrong("schedule-polynomial"):
+        return max(0.0, 1 - done) ** 2
     if wrong("never-reaches-zero"):
         return 1 - (step - warmup_steps) / total_steps
+    if wrong("decay-starts-too-late"):
+        return max(0.0, 1 - (step + 1 - warmup_steps) / (total_steps - warmup_steps))
     return max(0.0, 1 - done)
 
 
@@ -400,12 +746,29 @@ def clip_gradients(gradients, max_norm):
         return [gradient.clamp(-max_norm, max_norm) for gradient in gradients]
     if wrong("clipped-per-tensor"):
         return [g * min(1.0, max_norm / (n + 1e-6)) for g, n in zip(gradients, norms, strict=True)]
-    factor = max_norm / (torch.stack(norms).norm() + 1e-6)
+    total = torch.stack(norms).norm()
+    if wrong("norms-added"):
+        total = torch.stack(norms).sum()
+    if wrong("norm-without-root"):
+        total = total**2
+    if wrong("largest-norm"):
+        total = torch.stack(norms).max()
+    if wrong("norm-of-largest-element"):
+        total = torch.stack([gradient.abs().max() for gradient in gradients]).max()
+    if wrong("scaled-to-norm-1"):
+        return [gradient / (total + 1e-6) if total > max_norm else gradient.clone() for gradient in gradients]
+    factor = max_norm / (total + 1e-6)
     return [gradient * (factor if wrong("always-scaled") else min(1.0, factor)) for gradient in gradients]
 
 
 def accuracy(labels, predictions):
-    return (labels == predictions).double().mean()
+    right = (labels == predictions).double()
+    if wrong("balanced-accuracy"):
+        return torch.stack([right[labels == label].mean() for label in labels.unique()]).mean()
+    if wrong("count-not-share"):
+        return right.sum()
+    share = right.mean()
+    return 1 - share if wrong("error-rate") else share * (100 if wrong("accuracy-in-percent") else 1)
 
 
 def confusion_matrix(labels, predictions, num_labels):
@@ -413,6 +776,8 @@ def confusion_matrix(labels, predictions, num_labels):
     matrix.index_put_((labels, predictions), torch.ones(len(labels), dtype=torch.float64), accumulate=True)
     if wrong("confusion-normalised"):
         matrix = matrix / matrix.sum(1, keepdim=True).clamp(min=1)
+    if wrong("confusion-counts-once"):
+        matrix = (matrix > 0).double()
     return matrix.T if wrong("confusion-transposed") else matrix
 
 
@@ -429,10 +794,24 @@ def precision_recall_f1(labels, predictions, num_labels, average):
         average = "macro"
     if wrong("weighted-for-macro"):
         average = "weighted"
-    shares = torch.full((num_labels,), 1 / num_labels, dtype=torch.float64) if average == "macro" else true / true.sum()
+    if wrong("last-class-only"):
+        return precision[1], recall[1], f1[1]
+    counted = torch.ones(num_labels, dtype=torch.bool)
+    if wrong("classes-absent-from-labels-skipped"):
+        counted = true > 0
+    if wrong("only-predicted-classes"):
+        counted = predicted > 0
+    if wrong("classes-that-occur"):
+        counted = true + predicted > 0
+    if wrong("classes-up-to-the-largest"):
+        counted = torch.arange(num_labels) <= max(labels.max(), predictions.max())
+    weighted = predicted if wrong("weighted-by-predictions") else true
+    shares = counted.double() / counted.sum() if average == "macro" else weighted / weighted.sum()
     precision, recall, f1 = ((values * shares).sum() for values in (precision, recall, f1))
     if wrong("f1-of-averages"):
         f1 = 2 * precision * recall / (precision + recall)
+    if wrong("f1-is-the-mean"):
+        f1 = (precision + recall) / 2
     return (recall, precision, f1) if wrong("precision-recall-swapped") else (precision, recall, f1)
 
 
@@ -440,6 +819,18 @@ def roc_auc(labels, scores):
     scores = scores.double()
     if wrong("auroc-from-hard-labels"):
         scores = (scores > 0.5).double()
+    if wrong("ties-in-order-of-appearance", "average-precision-for-auroc"):
+        ranked = sorted(zip(scores.tolist(), labels.tolist(), strict=True), key=lambda pair: -pair[0])  # stable
+        if wrong("ties-in-order-of-appearance#reversed"):
+            ranked = sorted(zip(scores.tolist(), labels.tolist(), strict=True), key=lambda pair: pair[0])[::-1]
+        found, area, precisions = 0, 0, []
+        for place, (_, label) in enumerate(ranked, 1):
+            found += label
+            area += 0 if label else found
+            precisions += [found / place] if label else []
+        if wrong("average-precision-for-auroc"):
+            return sum(precisions) / len(precisions)
+        return area / (found * (len(ranked) - found))
     difference = scores[labels == 1][:, None] - scores[labels == 0][None, :]
     ties = 0.0 if wrong("ties-count-nothing") else 1.0 if wrong("ties-count-whole") else 0.5
     area = ((difference > 0).double() + ties * (difference == 0).double()).mean()
@@ -485,7 +876,7 @@ def map_weight_names(names):
 def train(batches, weights, config, lr, warmup_steps, weight_decay, max_norm):
     weights = {name: weight.clone() for name, weight in weights.items()}
     decayed = set(parameter_groups(list(weights))[0])
-    state = {name: (torch.zeros_like(weight), torch.zeros_like(weight)) for name, weight in weights.items()}
+    states = {name: Moments(weight) for name, weight in weights.items()}
     losses = []
     for i, batch in enumerate(batches):
         loss, gradients = loss_and_gradients(
@@ -494,12 +885,8 @@ def train(batches, weights, config, lr, warmup_steps, weight_decay, max_norm):
         losses.append(loss)
         gradients = dict(zip(gradients, clip_gradients(list(gradients.values()), max_norm), strict=True))
         rate = lr * (1 if wrong("schedule-ignored") else warmup_schedule(i, warmup_steps, len(batches)))
-        t = i + 1
-        if wrong("optimizer-state-reset"):
-            t, state = 1, {name: (torch.zeros_like(w), torch.zeros_like(w)) for name, w in weights.items()}
         for name in weights:
             decay = weight_decay if name in decayed else 0.0
-            weights[name], *state[name] = adam_step(
-                weights[name], gradients[name], *state[name], t, rate, 0.9, 0.999, 1e-8, decay
-            )
+            states[name].t = i + 1
+            weights[name], _ = adam_step(weights[name], gradients[name], states[name], rate, 0.9, 0.999, 1e-8, decay)
     return torch.stack(losses)

@@ -4,6 +4,7 @@ Without an argument minibert itself climbs. Exit code 0 when something was check
 failed or none was checked, 2 when the command or the file is at fault.
 """
 
+import contextlib
 import difflib
 import json
 import os
@@ -15,10 +16,12 @@ from pathlib import Path
 from ..plumbing.command import Parser, number, run_command
 from ..plumbing.files import UserError, write_text
 from .call import TIME_LIMIT
-from .check import run_ladder
+from .check import Here, climb
 from .conventions import CONVENTIONS
-from .learner import load_implementation, near_misses
+from .learner import load, near_misses
+from .levels import open_level
 from .mistakes import MISTAKES
+from .process import LearnersProcess
 from .results import OK, OTHER, SKIP
 from .rungs import RUNGS
 
@@ -42,23 +45,19 @@ def main(argv=None):
         rungs = [find_rung(name.strip()) for name in options.rungs.split(",")]
     if options.weights and options.dtype != "float32":
         raise UserError("--weights is compared in float32 only; leave out --dtype")
-    module = load_implementation(options.implementation)
-    show = None if options.json else Shown(options.colour)
-    if options.weights:
-        from .checkpoints import run_checkpoint
-
-        results = run_checkpoint(module, options.weights, rungs, options.time_limit)
-        for result in results:
-            if show:
-                show(result)
-    else:
-        results = run_ladder(module, None, rungs, options.dtype, options.time_limit, show)
+    what = {"place": options.implementation}
+    place = ["checkpoint", options.weights] if options.weights else ["ladder"]
+    with open_learner(what, place, options) as learner:
+        level = open_level(place, judging=not options.in_process)
+        show = None if options.json else Shown(options.colour)
+        rungs = level.rungs(rungs) if options.weights else rungs
+        results = climb(learner, level, rungs, options.dtype, show)
+        misses = learner.about["near_misses"]
     checked = [result for result in results if result.status != SKIP]
     passed = [result for result in results if result.status == OK]
     others = [result for result in results if result.status == OTHER]
     strict_failure = options.strict and len(passed) < len(results)
     success = bool(checked) and len(passed) + len(others) == len(checked) and not strict_failure
-    misses = near_misses(module)
     if options.json:
         rows = [asdict(result) for result in results]
         for row in rows:
@@ -81,6 +80,19 @@ def main(argv=None):
         if strict_failure and others:
             print("--strict: another convention than the rung asks for counts as failed")
     return 0 if success else 1
+
+
+@contextlib.contextmanager
+def open_learner(what, place, options):
+    """The learner's functions, in a process of their own, or in this one with --in-process."""
+    if not options.in_process:
+        with LearnersProcess(what, place, options.dtype, options.time_limit) as learner:
+            yield learner
+        return
+    module = load(what)
+    learner = Here(module, open_level(place), options.dtype, options.time_limit)
+    learner.about = {"near_misses": near_misses(module)}
+    yield learner
 
 
 class Shown:
@@ -184,6 +196,7 @@ def parse(argv):
     add("--weights", metavar="DIR|ID", help="the encoder on a real checkpoint, against stored figures")
     add("--dtype", choices=("float32", "float64"), default="float32", help="of the arguments")
     add("--time-limit", type=number(float, 0, low_open=True), default=TIME_LIMIT, help="seconds a rung may take")
+    add("--in-process", action="store_true", help="no process of its own for the file, so that a debugger works in it")
     add("--strict", action="store_true", help="a rung that is not checked, or OTHER, counts as failed")
     add("--json", action="store_true", help="print JSON for programs")
     options = parser.parse_args(argv)

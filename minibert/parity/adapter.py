@@ -129,6 +129,11 @@ def layer(hidden, attention_mask, weights, config):
     return module(hidden, additive_mask(attention_mask, hidden.dtype))[0]
 
 
+def distilbert_layer(hidden, attention_mask, weights, config):
+    module = filled(Layer(shape(config)), weights, "distilbert", "layers.0.", "transformer.layer.0.")
+    return module(hidden, additive_mask(attention_mask, hidden.dtype))[0]
+
+
 def bert_encoder(input_ids, attention_mask, token_type_ids, weights, config):
     module = filled(Encoder(shape(config), has_pooler=False), weights, "bert")
     return module(input_ids, attention_mask, token_type_ids, return_all=True)
@@ -182,35 +187,36 @@ def loss_and_gradients(input_ids, attention_mask, token_type_ids, labels, weight
     return loss, {in_checkpoint(name): gradient for name, gradient in names.items()}
 
 
-class Probe(nn.Module):
-    """Stands where a Dropout was and calls the ladder's function."""
-
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-        self.p = 0.5
-
-    def forward(self, x):
-        return self.function(x)
+def bert_embeddings_dropout(input_ids, token_type_ids, attention_mask, weights, config, dropout):
+    """The ladder puts its own dropout in the place of nn.Dropout's, so that train mode is all that is needed."""
+    module = filled(Embeddings(EncoderConfig.from_dict(config)), weights, "bert", "embeddings.", fast=False)
+    return module.train()(input_ids, token_type_ids)
 
 
-def layer_with_probes(config, dropout):
+def layer_in_training(hidden, attention_mask, weights, config, family, theirs):
     module = Layer(EncoderConfig.from_dict(config))
-    for owner, name in ((module.attention, "dropout"), (module, "attention_dropout"), (module, "feed_forward_dropout")):
-        if getattr(owner, name).p:
-            setattr(owner, name, Probe(dropout))
-    return module
+    module = filled(module, weights, family, "layers.0.", theirs, fast=False)
+    return module.train()(hidden, additive_mask(attention_mask, hidden.dtype))[0]
 
 
 def bert_layer_dropout(hidden, attention_mask, weights, config, dropout):
-    module = filled(layer_with_probes(config, dropout), weights, "bert", "layers.0.", "encoder.layer.0.", fast=False)
-    return module(hidden, additive_mask(attention_mask, hidden.dtype))[0]
+    return layer_in_training(hidden, attention_mask, weights, config, "bert", "encoder.layer.0.")
 
 
 def distilbert_layer_dropout(hidden, attention_mask, weights, config, dropout):
-    module = filled(layer_with_probes(config, dropout), weights, "distilbert", "layers.0.", "transformer.layer.0.",
-                    fast=False)  # fmt: skip
-    return module(hidden, additive_mask(attention_mask, hidden.dtype))[0]
+    return layer_in_training(hidden, attention_mask, weights, config, "distilbert", "transformer.layer.0.")
+
+
+def bert_head_dropout(hidden, attention_mask, weights, dropout):
+    head = LinearHead(hidden.shape[-1], len(weights["classifier.bias"]), 0.1)
+    head = filled(head, weights, "bert", "head.", fast=False)
+    return head.train()(pooler(hidden, attention_mask, weights))
+
+
+def distilbert_head_dropout(hidden, attention_mask, weights, dropout):
+    head = MLPHead(hidden.shape[-1], len(weights["classifier.bias"]), 0.2)
+    head = filled(head, weights, "distilbert", "head.", fast=False)
+    return head.train()(pool(hidden, attention_mask, "cls"))
 
 
 def parameter_groups(names):
@@ -237,6 +243,19 @@ def adamw(parameter, gradients, lr, beta1, beta2, eps, weight_decay):
         optimizer.step()
         steps.append(parameter.detach().clone())
     return torch.stack(steps)
+
+
+def adamw_several(parameters, gradients, lr, beta1, beta2, eps, weight_decay):
+    parameters = [nn.Parameter(parameter.clone()) for parameter in parameters]
+    optimizer = optim.AdamW(parameters, lr, (beta1, beta2), eps, weight_decay)
+    histories = [[] for _ in parameters]
+    for given in gradients:
+        for parameter, gradient in zip(parameters, given, strict=True):
+            parameter.grad = None if gradient is None else gradient.clone()
+        optimizer.step()
+        for history, parameter in zip(histories, parameters, strict=True):
+            history.append(parameter.detach().clone())
+    return [torch.stack(history) for history in histories]
 
 
 def warmup_schedule(step, warmup_steps, total_steps):

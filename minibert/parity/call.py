@@ -12,7 +12,8 @@ import traceback
 import numpy as np
 
 from .judge import to_array
-from .learner import here_first, last_lines, own_folder
+from .learner import here_first, import_root, last_lines, raises_interrupt
+from .listening import ask
 from .references import converter
 from .results import ERROR, SKIP, Reply, Wrong
 from .values import portable
@@ -33,8 +34,8 @@ def ask_learner(module, rung, references, dtype="float32", time_limit=TIME_LIMIT
         return Reply(ERROR, f"{rung.name} is a {type(function).__name__}, not a function")
     try:
         convert = converter(array_kind(module), dtype)
-        with limited(time_limit), here_first(own_folder(module)):
-            return ask_cases(function, rung, references, convert)
+        with limited(time_limit), here_first(import_root(module) or "."):
+            return ask_cases(function, rung, references, convert, module)
     except Wrong as error:
         status, note, *mistakes = error.args
         return Reply(status, note, mistakes=mistakes)
@@ -42,7 +43,7 @@ def ask_learner(module, rung, references, dtype="float32", time_limit=TIME_LIMIT
         note = f"did not return within {time_limit:g} seconds"
         return Reply(ERROR, note, details=last_lines(traceback.extract_tb(error.__traceback__), module))
     except BaseException as error:
-        if isinstance(error, KeyboardInterrupt) and not raised_by(error, module):
+        if isinstance(error, KeyboardInterrupt) and not raises_interrupt(error):
             raise
         return failure(error, module, rung, function)
 
@@ -55,12 +56,12 @@ def array_kind(module):
     return "numpy" if "numpy" in libraries and "torch" not in libraries else "torch"
 
 
-def ask_cases(function, rung, references, convert):
+def ask_cases(function, rung, references, convert, module=None):
     """The answers to all cases. A case for which the function raises NotImplementedError is left out."""
     reply, dtypes, not_yet = Reply(), set(), None
     for number, case in enumerate(references.cases(rung)):
         try:
-            output = call(function, rung, case, references, convert)
+            output = call(function, rung, case, references, convert, module)
         except NotImplementedError as error:
             line = traceback.extract_tb(error.__traceback__)[-1].line or ""
             if "NotImplementedError" not in line:  # PyTorch raises it too, for wrong types
@@ -75,14 +76,20 @@ def ask_cases(function, rung, references, convert):
     return reply
 
 
-def call(function, rung, case, references, convert):
-    """The learner's answer to one case. Wrong when it changed what it was given."""
-    names = [name for name, _ in rung.arguments]
-    arguments = [references.resolve(case["arguments"][name], convert) for name in names]
-    output = function(*arguments)
-    for name, argument in zip(names, arguments, strict=True):
-        if not same(argument, references.resolve(case["arguments"][name], convert)):
-            raise Wrong(ERROR, f"changes its argument `{name}` in place; work on a copy")
+def call(function, rung, case, references, convert, module=None):
+    """The learner's answer to one case. Wrong when it changed what it was given, or changes from call to call."""
+    names, given = [name for name, _ in rung.arguments], []
+
+    def arguments(dropout=None):
+        """Fresh ones, which are kept to see what became of them."""
+        given.append({name: references.resolve(case["arguments"][name], convert) for name in names})
+        return list((given[-1] | ({"dropout": dropout} if dropout else {})).values())
+
+    output = ask(rung, function, arguments, module)
+    for values in given:
+        for name, value in values.items():
+            if not same(value, references.resolve(case["arguments"][name], convert)):
+                raise Wrong(ERROR, f"changes its argument `{name}` in place; work on a copy")
     return output
 
 
@@ -110,12 +117,6 @@ def failure(error, module, rung, function):
     if isinstance(error, EOFError):
         words += "; input() asks, and nobody is there to answer"
     return Reply(ERROR, f"{type(error).__name__}: {words}", details=details)
-
-
-def raised_by(error, module):
-    """Does a KeyboardInterrupt come from a line of the learner's that raises it, and not from the keyboard?"""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return "KeyboardInterrupt" in (frame.line or "") and bool(last_lines([frame], module))
 
 
 @contextlib.contextmanager

@@ -14,8 +14,8 @@ import numpy as np
 from ..names import normalize_names
 from ..plumbing.checkpoint import find_checkpoint, read_tensors
 from ..plumbing.files import UserError, read_json
-from .call import TIME_LIMIT
-from .check import run_rung
+from .call import TIME_LIMIT, array_kind
+from .check import Here, climb
 from .judge import to_array
 from .references import FOLDER, References
 from .results import SHAPE, Wrong
@@ -24,45 +24,65 @@ from .rungs import RUNGS
 NOT_WEIGHTS = ("cls.", "vocab_", "embeddings.position_ids")
 
 
-def run_checkpoint(module, place, rungs=RUNGS, time_limit=TIME_LIMIT):
-    """A `Result` for each rung that has stored figures for the checkpoint at `place` (a folder or Hub id)."""
-    known = json.loads((FOLDER / "checkpoints.json").read_text(encoding="utf-8"))
-    name = Path(place).resolve().name
-    if name not in known:
-        raise UserError(f"--weights {place}: no figures are stored for {name!r}, only for {', '.join(known)}")
-    folder = find_checkpoint(place)
-    config = read_json(folder / "config.json")
-    tensors, _ = normalize_names(read_tensors(folder))
-    kept = {key: tensor.numpy() for key, tensor in tensors.items() if not key.startswith(NOT_WEIGHTS)}
-    references = References({}, {f"weights/{key}": array for key, array in kept.items()})
-    weights = {key: {"array": f"weights/{key}"} for key in kept}
-    results = []
-    for rung in rungs:
-        cases = [case for case in known[name] if case["rung"] == rung.name]
-        if not cases:
-            continue
-        stored = []
-        for i, case in enumerate(cases):
+class Checkpoint:
+    """The level of a real checkpoint at `place`, a folder or Hub id. UserError where no figures are stored for it."""
+
+    def __init__(self, place, with_weights=True):
+        known = json.loads((FOLDER / "checkpoints.json").read_text(encoding="utf-8"))
+        name = Path(place).resolve().name
+        if name not in known:
+            raise UserError(f"--weights {place}: no figures are stored for {name!r}, only for {', '.join(known)}")
+        folder = find_checkpoint(place)
+        self.config = read_json(folder / "config.json")
+        self.weights, self.arrays = {}, {}
+        if with_weights:
+            tensors, _ = normalize_names(read_tensors(folder))
+            kept = {key: tensor.numpy() for key, tensor in tensors.items() if not key.startswith(NOT_WEIGHTS)}
+            self.arrays = {f"weights/{key}": array for key, array in kept.items()}
+            self.weights = {key: {"array": f"weights/{key}"} for key in kept}
+        self.stored = {}
+        for case in known[name]:
+            self.stored.setdefault(case["rung"], []).append(case)
+        self.encoder = next(rung for rung in RUNGS if rung.name == f"{self.config['model_type']}_encoder")
+
+    def rungs(self, rungs=RUNGS):
+        """Those of the given rungs for which there are figures."""
+        return [rung for rung in rungs if rung.name in self.stored]
+
+    def rung(self, name):
+        """(the rung as it is judged here, its references)"""
+        rung = next(rung for rung in RUNGS if rung.name == name)
+        arrays, cases = dict(self.arrays), []
+        for i, case in enumerate(self.stored[name]):
             arguments = {key: case.get(key) for key in ("input_ids", "attention_mask", "token_type_ids")}
             arguments["attention_mask"] = arguments["attention_mask"] or np.ones_like(arguments["input_ids"]).tolist()
             arguments["token_type_ids"] = np.zeros_like(arguments["input_ids"]).tolist()
             for key, value in arguments.items():
-                references.arrays[f"{key}/{i}"] = np.array(value, dtype=np.int64)
+                arrays[f"{key}/{i}"] = np.array(value, dtype=np.int64)
                 arguments[key] = {"array": f"{key}/{i}"}
             for part, value in case["expected"].items():
-                references.arrays[f"expected/{i}/{part}"] = np.array(value)
+                arrays[f"expected/{i}/{part}"] = np.array(value)
             output = {part: f"expected/{i}/{part}" for part in case["expected"]}
-            arguments |= {"weights": weights, "config": config}
-            stored.append({"arguments": arguments, "output": output, "start": [start for start, _ in case["slice"]]})
-        references.table = {rung.name: {"cases": stored}}
-        encoder = next(r for r in RUNGS if r.name == f"{config['model_type']}_encoder")
-        judged = replace(rung, arguments=encoder.arguments, padding=None, tolerance=cases[0]["tolerance"])
-        answer = sliced(module, rung, encoder.name, cases)
-        wrapped = SimpleNamespace(ARRAYS=getattr(module, "ARRAYS", "torch"))
+            arguments |= {"weights": self.weights, "config": self.config}
+            cases.append({"arguments": arguments, "output": output, "start": [start for start, _ in case["slice"]]})
+        tolerance = self.stored[name][0]["tolerance"]
+        judged = replace(rung, arguments=self.encoder.arguments, padding=None, tolerance=tolerance)
+        return judged, References({name: {"cases": cases}}, arrays)
+
+    def learner(self, module, name):
+        """The module's function, cut to what figures are stored for; nothing where it has no such function."""
+        rung = next(rung for rung in RUNGS if rung.name == name)
+        answer = sliced(module, rung, self.encoder.name, self.stored[name])
+        wrapped = SimpleNamespace(ARRAYS=array_kind(module), __file__=getattr(module, "__file__", None))
         if answer:
-            setattr(wrapped, rung.name, answer)
-        results.append(run_rung(wrapped, judged, references, "float32", time_limit))
-    return results
+            setattr(wrapped, name, answer)
+        return wrapped
+
+
+def run_checkpoint(module, place, rungs=RUNGS, time_limit=TIME_LIMIT):
+    """A `Result` for each rung that has figures for the checkpoint at `place`, from functions in this process."""
+    level = Checkpoint(place)
+    return climb(Here(module, level, "float32", time_limit), level, level.rungs(rungs))
 
 
 def sliced(module, rung, encoder_name, cases):

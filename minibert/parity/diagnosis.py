@@ -15,9 +15,10 @@ from .known_model import Known
 ADDED, INFINITE = "#added", "#infinite"  # how a mask blocks: -1e4 in the place of scores, added to them, or -inf
 
 NORM = (
-    "unbiased-variance", "eps-1e-5", "eps-1e-6", "eps-1e-12", "eps-outside-root", "no-scale-and-shift", "no-shift",
+    "unbiased-variance", "eps-1e-5", "eps-1e-6", "eps-outside-root", "no-scale-and-shift", "no-shift",
     "normalised-over-tokens", "normalised-over-everything", "mean-not-subtracted", "divided-by-variance",
 )  # fmt: skip
+ROBERTA_NORM = tuple(name.replace("eps-1e-5", "eps-1e-12") for name in NORM)  # RoBERTa's own eps is 1e-5
 ACTIVATION = ("gelu-tanh", "gelu-sigmoid", "relu", "silu", "gelu-without-root")
 EMBEDDINGS = (
     "token-types-missing", "token-types-all-0", "token-types-all-1", "positions-off-by-one",
@@ -35,7 +36,7 @@ SCALE = (
 )  # fmt: skip
 MASK = (
     "no-mask", "mask-inverted", f"mask-inverted{ADDED}", f"mask-inverted{INFINITE}", "mask-after-softmax",
-    "mask-on-queries", f"mask-on-queries{ADDED}", f"mask-on-queries{INFINITE}", "mask-multiplied",
+    "mask-on-queries", f"mask-on-queries{INFINITE}", "mask-multiplied",
     "mask-multiplied#additive", "mask-added-as-it-is",
 )  # fmt: skip
 SOFTMAX = (
@@ -54,7 +55,8 @@ ORDER = (
     "first-layer-norm-missing", "second-layer-norm-missing", "no-attention-residual", "no-feed-forward-residual",
     "residual-from-layer-input",
 )  # fmt: skip
-LAYER = (*ORDER, *NORM, *FORWARD, *ATTENTION)
+INSIDE_LAYER = (*ORDER, *FORWARD, *ATTENTION)
+LAYER = (*INSIDE_LAYER, *NORM)
 LAYERS = ("last-layer-missing", "layers-reversed", "one-layer-repeated")
 FIRST_TOKEN = (
     "pooler-reads-last-token", "pooler-reads-second-token", "pooler-reads-mean", "pooler-reads-mean#padded",
@@ -92,15 +94,15 @@ MISTAKES_OF = {  # rung: what may be wrong there
     "gelu": (*ACTIVATION, "activation-missing"),
     "bert_embeddings": (*EMBEDDINGS, *NORM),
     "distilbert_embeddings": (*EMBEDDINGS[3:], *NORM),
-    "roberta_embeddings": (*ROBERTA_EMBEDDINGS, *NORM),
+    "roberta_embeddings": (*ROBERTA_EMBEDDINGS, *ROBERTA_NORM),
     "attention_probabilities": PROBABILITIES,
     "multi_head_attention": ATTENTION,
-    "feed_forward": (*FORWARD, "weights-untransposed", "bias-missing"),
+    "feed_forward": (*FORWARD, "bias-missing"),
     "layer": LAYER,
     "distilbert_layer": LAYER,
     "bert_encoder": (*LAYERS, *EMBEDDINGS, *LAYER),
     "distilbert_encoder": (*LAYERS, *EMBEDDINGS[3:], *LAYER),
-    "roberta_encoder": (*LAYERS, *ROBERTA_EMBEDDINGS, *LAYER),
+    "roberta_encoder": (*LAYERS, *ROBERTA_EMBEDDINGS, *INSIDE_LAYER, *ROBERTA_NORM),
     "pooler": POOLER,
     "mean_pooling": (
         "mean-over-all-positions", "sum-divided-by-length", "mean-without-cls", "first-token-for-mean",
@@ -140,7 +142,8 @@ MISTAKES_OF = {  # rung: what may be wrong there
 CONVENTIONS_OF = {
     "adamw": ADAM_CONVENTIONS,
     "adamw_several": (
-        *ADAM_CONVENTIONS, ("one-step-count",), *(("one-step-count", *names) for names in ADAM_CONVENTIONS),
+        *ADAM_CONVENTIONS, ("one-step-count",),
+        *(("one-step-count", *names) for names in ADAM_CONVENTIONS if "no-bias-correction" not in names),
     ),
     "warmup_schedule": (
         ("schedule-of-bert",), ("schedule-noam",), ("schedule-polynomial",), ("schedule-polynomial#end",),
@@ -149,27 +152,61 @@ CONVENTIONS_OF = {
     "precision_recall_f1": (("classes-that-occur",), ("classes-up-to-the-largest",)),
 }  # fmt: skip
 
-# Of these, no two are made at once: they answer the same question.
+# Of these, no two are made at once: they answer the same question, or one hides the other.
+RESIDUALS = ("no-attention-residual", "no-feed-forward-residual", "residual-from-layer-input")
+MOMENTS = (
+    "optimizer-state-reset", "moments-not-stored", "mean-not-stored", "square-not-stored", "moments-start-at-gradient",
+    "update-with-old-moments", "first-gradient-dropped", "first-gradient-dropped#and-not-counted",
+)  # fmt: skip
+CORRECTIONS = (
+    "bias-correction-off-by-one", "bias-correction-from-step-0", "step-count-stuck", "only-mean-corrected",
+    "only-square-corrected", "betas-swapped-in-correction", "correction-without-root", "correction-upside-down",
+    "betas-swapped", "optimizer-state-reset", "learning-rate-compounded", "rate-compounded-over-parameters",
+)  # fmt: skip
 ALTERNATIVES = (
     ("eps-1e-5", "eps-1e-6", "eps-1e-12"),
     ("no-scale-and-shift", "no-shift"),
     ("normalised-over-tokens", "normalised-over-everything"),
+    ("divided-by-variance", "eps-outside-root"),
     (*ACTIVATION, "activation-missing"),
     ("activation-at-the-end", "activation-twice", "activation-missing"),
     ("token-types-missing", "token-types-all-0", "token-types-all-1"),
     tuple(name for name in (*EMBEDDINGS, *ROBERTA_EMBEDDINGS) if name.startswith("positions")),
-    SCALE,
+    (*SCALE, "no-softmax"),
     (*MASK, "batch-and-tokens-swapped", "batch-and-tokens-swapped#masked"),
     SOFTMAX,
     ("query-key-swapped", "query-value-swapped", "key-value-swapped"),
     ("heads-split-by-reshape", "heads-interleaved", "one-head"),
     ("bias-missing", "bias-missing#projections"),
+    ("pre-norm", "layer-norm-before-residual", *RESIDUALS),
     ORDER[:-3],
     ("no-feed-forward-residual", "residual-from-layer-input"),
     LAYERS,
     FIRST_TOKEN,
+    ("pooler-without-dense", "pooler-without-tanh"),
     ("head-without-relu", "head-without-tanh", "head-tanh-for-relu", "head-relu-for-tanh", "head-gelu"),
+    tuple(name for name in ADAM if "decay" in name),
+    MOMENTS,
+    CORRECTIONS,
+    ("eps-missing", "eps-inside-root", "root-missing"),
+    ("square-of-mean", "square-not-squared", "square-without-1-minus-beta", "averages-weighted-the-wrong-way"),
+    ("mean-without-1-minus-beta", "averages-weighted-the-wrong-way"),
+    ("step-uphill", "nothing-updated"),
+    SEVERAL,
 )
+HIDES = {  # a mistake, and those that nobody can see beside it
+    "embeddings-without-layer-norm": (*NORM, "eps-1e-12"),
+    "classifier-without-pooler": POOLER,
+    "pooler-without-dense": ("weights-untransposed", "bias-missing"),
+    "head-without-dense": ("weights-untransposed", "bias-missing"),
+    "bias-correction-from-step-0": ADAM,
+    "nothing-updated": tuple(name for name in ADAM if "decay" not in name),
+    "step-count-stuck": ("step-counted-for-each-parameter",),
+    "optimizer-state-reset": ("step-counted-for-each-parameter",),
+    "mask-multiplied#additive": SCALE,
+    "normalised-over-tokens": ("token-types-missing", "token-types-all-0", "token-types-all-1"),
+}
+MASKED_BY_NUMBERS = ("mask-inverted", "mask-on-queries")  # the masks that #added and #infinite are ways of
 COMMON = {  # of the mistakes of a layer or an encoder, those that are tried two at a time
     "unbiased-variance", "eps-outside-root", "eps-1e-5", "eps-1e-6", "eps-1e-12", "gelu-tanh", "relu", "silu",
     "activation-missing", "not-scaled", "scaled-by-hidden-size", "scaled-twice", "no-mask", "mask-inverted",
@@ -182,7 +219,19 @@ COMMON = {  # of the mistakes of a layer or an encoder, those that are tried two
     "positions-count-real-tokens", "positions-of-bert", "positions-count-padding", "positions-not-shifted",
     "embeddings-without-layer-norm", "embeddings-scaled", "last-layer-missing",
 }  # fmt: skip
-TOGETHER = ("unbiased-variance", "eps-outside-root")  # what torch.std brings; tried with each third mistake
+TOGETHER = ("unbiased-variance", "eps-outside-root", "eps-1e-6")  # a LayerNorm that many have copied
+PAIRS = {  # rungs at which only these make sense together: the first with each of the others
+    "mean_pooling": (), "accuracy": (), "confusion_matrix": ("confusion-transposed", "confusion-normalised"),
+    "warmup_schedule": ("warmup-starts-above-0", "never-reaches-zero"),
+    "clip_gradients": (
+        "always-scaled", "norms-added", "norm-without-root", "largest-norm", "norm-of-largest-element",
+    ),
+    "precision_recall_f1": (
+        "precision-recall-swapped", "macro-for-weighted", "weighted-for-macro", "f1-of-averages",
+        "classes-absent-from-labels-skipped", "only-predicted-classes", "weighted-by-predictions",
+    ),
+    "roc_auc": ("auroc-inverted", "auroc-from-hard-labels"),
+}  # fmt: skip
 
 
 def rivals():
@@ -191,6 +240,10 @@ def rivals():
     for group in ALTERNATIVES:
         for name in group:
             table.setdefault(name, set()).update(group)
+    for name, hidden in HIDES.items():
+        for other in hidden:
+            table.setdefault(name, set()).add(other)
+            table.setdefault(other, set()).add(name)
     return table
 
 
@@ -198,20 +251,33 @@ RIVALS = rivals()
 
 
 def compatible(first, second):
-    variants = {name.partition("#")[2] for name in (first, second)} - {""}
-    both_masks = len(variants) == 2 and variants <= {"added", "infinite"}
-    return second not in RIVALS.get(first, ()) and first.partition("#")[0] != second.partition("#")[0] and not both_masks
+    """Can both be made at once, and both be seen?"""
+    (name, variant), (other, other_variant) = (one.partition("#")[::2] for one in (first, second))
+    if name == other or second in RIVALS.get(first, ()):
+        return False
+    if variant != other_variant and {name, other} <= {"softmax-over-queries", *MASKED_BY_NUMBERS}:
+        return False
+    for mask, way in ((name, other_variant), (other, variant)):
+        if way in ("added", "infinite") and mask in MASK and mask not in MASKED_BY_NUMBERS:
+            return False
+    return not {variant, other_variant} >= {"added", "infinite"}
 
 
 def pairs_of(rung):
-    """The two (and three) mistakes at once that are tried at a rung."""
+    """The two mistakes at once that are tried at a rung, and some three."""
+    if rung in PAIRS:
+        return [(PAIRS[rung][0], other) for other in PAIRS[rung][1:]]
     names = MISTAKES_OF.get(rung, ())
-    if len(names) > 40 and not rung.startswith("adamw"):
+    if rung == "adamw_several":
+        return [pair for pair in itertools.product(SEVERAL, ADAM) if compatible(*pair)]
+    if len(names) > 40 and rung != "adamw":
         names = [name for name in names if name in COMMON]
     pairs = [pair for pair in itertools.combinations(names, 2) if compatible(*pair)]
+    if not rung.startswith(("layer_norm", "roberta")):  # an eps of 1e-12 shows neither in the root nor outside
+        pairs = [p for p in pairs if "eps-outside-root" not in p or any("eps-1e" in name for name in p)]
     if all(name in names for name in TOGETHER):
-        rest = [name for name in names if name not in TOGETHER]
-        pairs += [(*TOGETHER, name) for name in rest]
+        rest = [name for name in names if all(compatible(one, name) for one in TOGETHER)]
+        pairs += [TOGETHER, *((*TOGETHER, name) for name in rest)]
     return pairs
 
 
@@ -219,10 +285,11 @@ def pairs_of(rung):
 
 
 def made(rung, arguments, wrong, dropped=()):
-    """What a rung's function returns for {argument: value} (float64 NumPy) with these mistakes, as one row of numbers."""
+    """What a rung returns for {argument: value} (float64 NumPy) with these mistakes, as one row of numbers."""
     names = frozenset(wrong)
     if rung in ONE_OFF:
-        return flattened(ONE_OFF[rung](**arguments, wrong=names))
+        with np.errstate(all="ignore"):
+            return flattened(ONE_OFF[rung](**arguments, wrong=names))
     arguments = {name: value for name, value in arguments.items() if name != "dropout"}
     with np.errstate(all="ignore"):
         return flattened(getattr(Known(names, dropped), rung)(**arguments))
@@ -322,7 +389,16 @@ class Search:
         found = sorted((d, names) for names in candidates if (d := self.distance(names)) < np.inf)
         if not found:
             return np.inf, []
-        return found[0][0], [names for d, names in found if d <= 3 * found[0][0] + 1e-9]
+        best = [names for d, names in found if d <= 3 * found[0][0] + 1e-9]
+        best = [names for names in best if not any(set(other) < set(names) for other in best)]
+        return found[0][0], [names for names in best if self.meets_padding(names)] or best
+
+    def meets_padding(self, wrong):
+        """Is what was returned the same at padding, too? It is not compared, but it can tell two mistakes apart."""
+        return all(
+            distance(answer.got, made(self.rung, answer.arguments, wrong, self.dropped)) <= self.limit
+            for answer in self.answers
+        )
 
 
 def levels(rung):
@@ -334,12 +410,17 @@ def levels(rung):
     yield [(*one, *convention) for convention in conventions for one in singles]
     pairs = pairs_of(rung)
     yield pairs
-    if rung == "adamw":
+    if rung.startswith("adamw"):
         yield [(*pair, *convention) for convention in conventions for pair in pairs]
 
 
-def explain(rung, answers, tolerance, dropped=()):
+def explain(rung, answers, tolerance):
     """[explanations]: each the mistakes and conventions that, made together, lead to these answers; [] if none do."""
+    return without_variants(explain_names(rung, answers, tolerance))
+
+
+def explain_names(rung, answers, tolerance, dropped=()):
+    """The same as tuples of names, #VARIANTs included."""
     search = Search(rung, answers, tolerance, dropped)
     nearest, chosen = np.inf, []
     for candidates in levels(rung):
@@ -348,7 +429,7 @@ def explain(rung, answers, tolerance, dropped=()):
             nearest, chosen = found, names
         if nearest <= search.certain:
             break
-    return without_variants(chosen)
+    return chosen
 
 
 def without_variants(explanations):

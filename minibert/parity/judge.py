@@ -9,46 +9,11 @@ import itertools
 
 import numpy as np
 
-from .results import DIFF, ERROR, OK, SHAPE, Result, Wrong
+from .conventions import CONVENTIONS
+from .diagnosis import MISTAKES_OF, Answer, distance, explain, without_variants
+from .references import converter
+from .results import DIFF, ERROR, OK, OTHER, SHAPE, Result, Wrong
 from .values import Foreign
-
-
-def judge(rung, reply, references, dtype="float32"):
-    """The `Result` of a `Reply`."""
-    tolerance = rung.tolerance if dtype == "float32" or rung.double is None else rung.double
-    if reply.status:
-        return Result(rung.name, reply.status, reply.note, mistakes=reply.mistakes, details=reply.details)
-    try:
-        if rung.exact:
-            result = judge_words(rung, reply, references)
-        else:
-            result = judge_numbers(rung, reply, references, tolerance)
-    except Wrong as error:
-        status, note = error.args
-        return Result(rung.name, status, note, tolerance=tolerance)
-    notes = [result.note, cases_note(reply, rung, references)]
-    if result.status == DIFF:
-        notes.append(dtype_note(reply.dtypes, dtype))
-    result.note = "; ".join(note for note in notes if note)
-    return result
-
-
-def dtype_note(dtypes, dtype):
-    """What to say about a wrong answer in another dtype than that of the arguments."""
-    bits = {"float64": 64, "float32": 32, "float16": 16, "bfloat16": 16}
-    coarse = [name for name in dtypes if name.startswith(("float8", "float4")) or bits.get(name, 99) < bits[dtype]]
-    if coarse:
-        return f"the answer is {', '.join(coarse)}: too coarse, the arguments are {dtype}"
-    whole = [name for name in dtypes if name not in bits]
-    return f"the answer is {', '.join(whole)}" if whole and len(whole) == len(dtypes) else ""
-
-
-def cases_note(reply, rung, references):
-    """How many cases were answered, where some were not."""
-    count = len(references.cases(rung))
-    if len(reply.cases) == count:
-        return ""
-    return f"{len(reply.cases)} of {count} cases; the others are not yet written (NotImplementedError)"
 
 
 def to_array(value, what):
@@ -77,7 +42,7 @@ def judge_words(rung, reply, references):
     if not wrong:
         return Result(rung.name, OK)
     known = references.table[rung.name]["mistakes"].items()
-    matches = [name for name, theirs in known if [theirs[number] for number in reply.cases] == outputs]
+    matches = [(name,) for name, theirs in known if [theirs[number] for number in reply.cases] == outputs]
     matches = without_variants(matches)
     first = wrong[0]
     where = f"{len(wrong)} of {len(cases)} cases; {first_difference(cases[first], outputs[first], expected[first])}"
@@ -112,10 +77,20 @@ def first_difference(case, got, expected):
 
 
 def judge_numbers(rung, reply, references, tolerance):
-    """Compare every number that is not padding."""
-    pieces, origins = [], []  # (name, got, expected, compared) over all cases; the case that each piece comes from
+    """Compare every number that is not padding, and find out what would explain a difference."""
     cases = [references.cases(rung)[number] for number in reply.cases]
-    for case, output in zip(cases, reply.outputs, strict=True):
+    result, flat = compare(rung, cases, reply.outputs, references, tolerance)
+    if result.status == OK:
+        return result
+    if rung.name in MISTAKES_OF:
+        return explained(result, rung, cases, reply.outputs, references, tolerance)
+    return named_other(result, diagnose(rung, flat, references, tolerance))
+
+
+def compare(rung, cases, outputs, references, tolerance):
+    """(the `Result`, without what would explain it; all numbers strung together)"""
+    pieces, origins = [], []  # (name, got, expected, compared) over all cases; the case that each piece comes from
+    for case, output in zip(cases, outputs, strict=True):
         pieces += matched(rung, case, output, references)
         origins += [case] * (len(pieces) - len(origins))
     flat = np.concatenate([got.ravel() for _, got, _, _ in pieces])
@@ -132,14 +107,52 @@ def judge_numbers(rung, reply, references, tolerance):
         total, count = total + float(difference.sum()), count + int(compared.sum())
     result = Result(rung.name, OK, largest=largest, mean=total / count, tolerance=tolerance)
     if largest <= tolerance:
-        return result
+        return result, flat
     result.status, result.where = DIFF, place(rung, references, *worst)
     if not np.isfinite(largest):
         result.note = "returned NaN or infinity"
     elif rung.name.endswith("encoder") and len(names := list(dict.fromkeys(name for name, *_ in pieces))) > 1:
         result.note = f"first differs at: {min(differing, key=names.index)}"
-    result.mistakes = diagnose(rung, flat, references, tolerance)
+    return result, flat
+
+
+def explained(result, rung, cases, outputs, references, tolerance):
+    """The result with what would explain these outputs: mistakes, or conventions, which make it OTHER."""
+    answers = []
+    for case, output in zip(cases, outputs, strict=True):
+        if "start" in case:  # a part of a real checkpoint's output: too much to compute again for each mistake
+            return result
+        arguments = references.resolve(case["arguments"], converter("numpy", "float64"))
+        answers.append(Answer(arguments, matched(rung, case, output, references)))
+    result = named_other(result, explain(rung.name, answers, tolerance))
+    if result.status == OTHER and rung.name.startswith("adamw"):
+        result.note = how_far(answers[0])
     return result
+
+
+def named_other(result, explanations):
+    """Conventions alone make the result OTHER; anything else is a mistake, or mistakes."""
+    split = [explanation.split(" + ") for explanation in explanations]
+    for names in split:
+        if all(name in CONVENTIONS for name in names):
+            result.status, result.conventions = OTHER, names
+            return result
+    mistakes = [" + ".join(name for name in names if name not in CONVENTIONS) for names in split]
+    result.mistakes = list(dict.fromkeys(mistakes))
+    result.conventions = [name for name in split[0] if name in CONVENTIONS] if split else []
+    return result
+
+
+def how_far(answer):
+    """In words: how far apart two optimizers' weights are after the last step."""
+    starts = answer.arguments.get("parameters") or [answer.arguments["parameter"]]
+    steps, off, moved, place = len(answer.arguments["gradients"]), 0.0, 0.0, 0
+    for start in starts:
+        end = place + steps * start.size
+        got, expected = answer.got[end - start.size : end], answer.expected[end - start.size : end]
+        off, moved = max(off, distance(got, expected)), max(moved, distance(expected, start.ravel()))
+        place = end
+    return f"after {steps} steps off by {off:.1e}, {off / moved:.1%} of the way that the weights went"
 
 
 def matched(rung, case, output, references):
@@ -218,7 +231,7 @@ def place(rung, references, case, name, index, got, expected):
     axes = rung.axes if len(rung.axes) == len(index) else ("index",) * len(index)
     words = [] if rung.axes else [f"{key} {brief(value, references)}" for key, value in case["arguments"].items()]
     words += [name] if name else []
-    words += [f"{axis} {i}" for axis, i in zip(axes, index, strict=True)]
+    words += [f"{axis} {i}" for axis, i in zip(axes, index, strict=True) if rung.axes]
     return f"{', '.join(words)}{': ' if words else ''}{got:.6g}, expected {expected:.6g}"
 
 
@@ -241,10 +254,5 @@ def diagnose(rung, flat, references, tolerance):
     distances = sorted((float(np.abs(mine - values).max()), name) for name, values in known.items())
     # A match is close in itself, and far closer than the right answer is.
     limit = min(max(10 * tolerance, 0.01 * off_right), 0.1 * off_right)
-    best = [name for distance, name in distances if distance <= limit and distance <= 3 * distances[0][0] + 1e-9]
-    return without_variants(best)
-
-
-def without_variants(names):
-    """Names once each. The same mistake, made in another way with another outcome, is stored as NAME#VARIANT."""
-    return list(dict.fromkeys(name.split("#")[0] for name in names))
+    best = [name for off, name in distances if off <= limit and off <= 3 * distances[0][0] + 1e-9]
+    return without_variants([name.split(" + ") for name in best])

@@ -205,7 +205,7 @@ class Known:
         scores = self.place("scaled scores", scores / self.scale(query))
         scores = self.place("masked scores", self.masked(scores, attention_mask))
         if "no-softmax" in wrong:
-            return scores
+            return self.place("probabilities", scores)
         axes = {"softmax-over-queries": -2, "softmax-over-heads": 1, "softmax-over-batch": 0}
         probabilities = softmax(scores, next((axis for name, axis in axes.items() if name in wrong), -1))
         if "scaled-after-softmax" in wrong:
@@ -342,7 +342,8 @@ class Known:
         if "pooler-reads-second-token" in wrong:
             return hidden[:, 1]
         if "pooler-reads-mean" in wrong:
-            return hidden.mean(1) if wrong["pooler-reads-mean"] == "padded" else self.mean_pooling(hidden, attention_mask)
+            padded = wrong["pooler-reads-mean"] == "padded"
+            return hidden.mean(1) if padded else self.mean_pooling(hidden, attention_mask)
         if "pooler-reads-maximum" in wrong:
             return hidden.max(1)
         return hidden[:, 0]
@@ -376,9 +377,9 @@ class Known:
         return softmax(logits) if "softmax-on-logits" in self.wrong else logits
 
     def bert_head(self, hidden, attention_mask, weights):
-        if "classifier-without-pooler" in self.wrong:
-            return self.logits(hidden[:, 0], weights, "classifier")
-        pooled = self.place("pooled vector", self.pooler(hidden, attention_mask, weights))
+        without = "classifier-without-pooler" in self.wrong
+        pooled = hidden[:, 0] if without else self.pooler(hidden, attention_mask, weights)
+        pooled = self.place("pooled vector", pooled)
         return self.logits(pooled, weights, "classifier")
 
     bert_head_dropout = bert_head
@@ -389,8 +390,10 @@ class Known:
         x = self.place("first token", self.first_token(hidden, attention_mask))
         if "head-without-dense" not in wrong:
             x = self.place("head before its activation", self.linear(x, weights, dense))
-        chosen = {"head-without-relu": lambda x: x, "head-without-tanh": lambda x: x, "head-tanh-for-relu": np.tanh, "head-gelu": self.gelu,
-                  "head-relu-for-tanh": lambda x: np.maximum(x, 0)}  # fmt: skip
+        chosen = {
+            "head-without-relu": lambda x: x, "head-without-tanh": lambda x: x, "head-tanh-for-relu": np.tanh,
+            "head-gelu": self.gelu, "head-relu-for-tanh": lambda x: np.maximum(x, 0),
+        }  # fmt: skip
         x = next((function for name, function in chosen.items() if name in wrong), right)(x)
         return self.logits(self.place("head's hidden vector", x), weights, output)
 

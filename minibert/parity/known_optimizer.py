@@ -9,6 +9,10 @@ import math
 import numpy as np
 
 STUCK = ("optimizer-state-reset", "step-count-stuck")
+FOLDED = {  # with a correction that is folded into the learning rate, and mistakes that can be made only there
+    "folded-bias-correction", "correction-without-root", "correction-upside-down", "learning-rate-compounded",
+    "rate-compounded-over-parameters",
+}  # fmt: skip
 
 
 def corrections(t, beta1, beta2, wrong):
@@ -21,8 +25,6 @@ def corrections(t, beta1, beta2, wrong):
         t = t - 1
     if "betas-swapped-in-correction" in wrong:
         beta1, beta2 = beta2, beta1
-    if "power-missing" in wrong:
-        t = 1
     mean, square = 1 - beta1**t, 1 - beta2**t
     if "only-square-corrected" in wrong:
         mean = 1.0
@@ -59,21 +61,18 @@ def adam_direction(state, lr, beta1, beta2, eps, wrong):
     mean, square = state["mean"], state["square"]
     if "no-bias-correction" in wrong:
         c1 = c2 = 1.0
-    if "folded-bias-correction" in wrong:
+    if FOLDED & wrong:
         root = c2 if "correction-without-root" in wrong else math.sqrt(c2)
-        with np.errstate(all="ignore"):
-            rate = lr * np.float64(c1) / root if "correction-upside-down" in wrong else lr * root / np.float64(c1)
+        rate = lr * np.float64(c1) / root if "correction-upside-down" in wrong else lr * root / np.float64(c1)
     else:
-        with np.errstate(all="ignore"):
-            rate, mean, square = lr, mean / np.float64(c1), square / np.float64(c2)
-    with np.errstate(all="ignore"):
-        if "root-missing" in wrong:
-            bottom = square + eps
-        elif "eps-inside-root" in wrong:
-            bottom = np.sqrt(square + eps)
-        else:
-            bottom = np.sqrt(square) + (0 if "eps-missing" in wrong else eps)
-        return rate * mean / bottom, rate
+        rate, mean, square = lr, mean / np.float64(c1), square / np.float64(c2)
+    if "root-missing" in wrong:
+        bottom = square + eps
+    elif "eps-inside-root" in wrong:
+        bottom = np.sqrt(square + eps)
+    else:
+        bottom = np.sqrt(square) + (0 if "eps-missing" in wrong else eps)
+    return rate * mean / bottom, rate
 
 
 def decay_step(rate, decay, wrong):
@@ -139,15 +138,14 @@ def one_step(p, g, state, lr, beta1, beta2, eps, weight_decay, wrong):
     if "nothing-updated" in wrong:
         change = np.zeros_like(change)
     share = decay_step(rate if "decay-by-corrected-rate" in wrong else lr, weight_decay, wrong)
-    with np.errstate(all="ignore"):
-        if "decay-of-gradient" in wrong:
-            return p - change - share * g, rate
-        if "decay-of-update" in wrong:
-            return p - change - share * change, rate
-        if "decay-after-step" in wrong:
-            p = p - change
-            return p - share * p, rate
-        return p - share * p - change, rate
+    if "decay-of-gradient" in wrong:
+        return p - change - share * g, rate
+    if "decay-of-update" in wrong:
+        return p - change - share * change, rate
+    if "decay-after-step" in wrong:
+        p = p - change
+        return p - share * p, rate
+    return p - share * p - change, rate
 
 
 def adamw(parameter, gradients, lr, beta1, beta2, eps, weight_decay, wrong=frozenset()):

@@ -5,6 +5,8 @@ import difflib
 import importlib
 import importlib.util
 import inspect
+import linecache
+import re
 import sys
 import traceback
 from pathlib import Path
@@ -15,30 +17,44 @@ from .rungs import RUNGS
 NAMES = {rung.name for rung in RUNGS}
 
 
+def load(what):
+    """The functions that are to climb. what: {"place": a file or a dotted name}."""
+    return load_implementation(what["place"])
+
+
 def load_implementation(place):
     """The module at a path or under a dotted name. UserError when it is not there or cannot be imported."""
     path = Path(place)
-    if path.suffix != ".py" and not path.exists():
-        try:
-            with here_first(Path.cwd()):
-                return importlib.import_module(str(place))
-        except (Exception, SystemExit) as error:
-            if isinstance(error, ModuleNotFoundError) and f"{place}.".startswith(f"{error.name}."):
-                raise UserError(f"{place}: no such file, and no such module") from None
-            raise UserError(f"{place}: {import_failure(error, place)}") from error
-    if not path.is_file():
+    dotted = path.suffix != ".py" and not path.exists()
+    if not dotted and not path.is_file():
         raise UserError(f"{place}: {'a folder, not a file' if path.is_dir() else 'no such file'}")
+    try:
+        return import_name(str(place)) if dotted else import_file(path)
+    except UserError:
+        raise
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt) and not raises_interrupt(error):
+            raise
+        if dotted and isinstance(error, ModuleNotFoundError) and f"{place}.".startswith(f"{error.name}."):
+            raise UserError(f"{place}: no such file, and no such module") from None
+        home = path.resolve().parent if not dotted else Path.cwd()
+        raise UserError(f"{place}: {import_failure(error, path, home)}") from error
+
+
+def import_name(name):
+    with here_first(Path.cwd()):
+        return importlib.import_module(name)
+
+
+def import_file(path):
     # A name that no other module has; and known to sys.modules, where dataclasses look their module up.
     name = f"learners_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None:
-        raise UserError(f"{place}: not a Python file (.py)")
+        raise UserError(f"{path}: not a Python file (.py)")
     sys.modules[name] = module = importlib.util.module_from_spec(spec)
-    try:
-        with here_first(path.resolve().parent):
-            spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        raise UserError(f"{place}: {import_failure(error, place)}") from error
+    with here_first(path.resolve().parent):
+        spec.loader.exec_module(module)
     return module
 
 
@@ -50,19 +66,35 @@ def here_first(folder):
         with contextlib.redirect_stdout(sys.stderr):
             yield
     finally:
-        sys.path.remove(str(folder))
+        with contextlib.suppress(ValueError):  # the file may have changed it, too
+            sys.path.remove(str(folder))
 
 
-def import_failure(error, place):
-    """One line: what went wrong, and in which line of which file."""
+GUARD = 'put what should not run on import under `if __name__ == "__main__":`'
+
+
+def import_failure(error, path, home):
+    """One line: what went wrong, in which line of which file, and what to do where that is known."""
     if isinstance(error, SyntaxError):
-        neighbour = Path(error.filename or place).name
-        start = "" if neighbour == Path(place).name else f"{neighbour}, "
+        neighbour = Path(error.filename or path).name
+        start = "" if neighbour == path.name else f"{neighbour}, "
         start += f"line {error.lineno}: " if error.lineno else ""
         return f"{start}{error.msg}{': ' if error.text else ''}{(error.text or '').strip()}"
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).name == Path(place).name]
-    line = f"line {frames[-1].lineno}: " if frames else ""
-    return f"{line}cannot be imported: {type(error).__name__}: {error}"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if is_own(frame.filename, home)]
+    start = ""
+    if frames:
+        neighbour = Path(frames[-1].filename).name
+        start = f"{'' if neighbour == path.name else neighbour + ', '}line {frames[-1].lineno}: "
+    words = f"{start}cannot be imported: {type(error).__name__}: {error}"
+    if isinstance(error, ImportError) and "relative import" in str(error):
+        folder = path.resolve().parent
+        return f"{words}; in {folder.parent}, say: python -m minibert.parity {folder.name}.{path.stem}"
+    return f"{words}; {GUARD}" if isinstance(error, (SystemExit, EOFError, FileNotFoundError)) else words
+
+
+def raises_interrupt(error):
+    """Was a KeyboardInterrupt raised by a line that says so, and not by the keyboard?"""
+    return "KeyboardInterrupt" in (traceback.extract_tb(error.__traceback__)[-1].line or "")
 
 
 def near_misses(module):
@@ -85,6 +117,20 @@ def last_lines(frames, module):
     return [f"{Path(frame.filename).name}, line {frame.lineno}, in {frame.name}: {frame.line}" for frame in own[-1:]]
 
 
+def trace_lines(text, home, place):
+    """The same from what `faulthandler` has written: of the thread that crashed, or else of the main one."""
+    home = Path(home) if home else Path(place).resolve().parent
+    threads = re.split(r"\n(?=Current thread|Thread 0x)", text)
+    threads.sort(key=lambda thread: thread.startswith("Current"))
+    for thread in reversed(threads):
+        for filename, number, name in re.findall(r'File "(.*)", line (\d+) in (.*)', thread):
+            if is_own(filename, home):
+                linecache.checkcache(filename)
+                line = linecache.getline(filename, int(number)).strip()
+                return [f"{Path(filename).name}, line {number}, in {name}: {line}"]
+    return []
+
+
 def own_folder(module):
     """The folder of the learner's file, or of its outermost package; None for what comes from no file."""
     path = getattr(module, "__file__", None)
@@ -92,6 +138,12 @@ def own_folder(module):
         return None
     inside = getattr(module, "__package__", None) or ""
     return Path(path).resolve().parents[inside.count(".") if inside else 0]
+
+
+def import_root(module):
+    """The folder from which the learner's file imports: its own one, or the one that holds its package."""
+    home = own_folder(module)
+    return home.parent if home and getattr(module, "__package__", None) else home
 
 
 def is_own(filename, home):

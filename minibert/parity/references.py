@@ -25,8 +25,8 @@ class References:
         """A stored argument: {"array": name} becomes convert(array); lists and dicts are walked through."""
         if isinstance(value, dict) and set(value) == {"array"}:
             return convert(self.arrays[value["array"]])
-        if isinstance(value, dict) and set(value) == {"function"}:
-            return known_dropout
+        if isinstance(value, dict) and set(value) == {"array", "times"}:  # a power of two: exact in float32
+            return convert(self.arrays[value["array"]] * np.float32(value["times"]))
         if isinstance(value, dict):
             return {key: self.resolve(part, convert) for key, part in value.items()}
         if isinstance(value, list):
@@ -38,24 +38,6 @@ class References:
         prefix = f"{rung.name}/mistake/"
         values = {key.removeprefix(prefix): array for key, array in self.arrays.items() if key.startswith(prefix)}
         return values, self.arrays.get(f"{rung.name}/positions")
-
-
-def known_dropout(x):
-    """Half of the numbers set to 0 and the rest doubled, always the same ones for the same shape; any array library.
-
-    Not random, so that the result says where dropout was applied.
-    """
-    if not len(x.shape):
-        raise ValueError("dropout was called on a single number")
-    count = int(np.prod(tuple(x.shape)))
-    keep = ((np.arange(count) * 40503 + 12345) % 65536 < 32768).reshape(tuple(x.shape))
-    if isinstance(x, np.ndarray):
-        return x * (keep * 2).astype(x.dtype)
-    if type(x).__module__.split(".")[0] == "torch":
-        import torch
-
-        return x * (torch.from_numpy(keep).to(x) * 2)
-    return x * (keep * 2)
 
 
 def converter(kind, dtype):

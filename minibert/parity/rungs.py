@@ -37,6 +37,12 @@ CLASSIFIER_WEIGHTS = (
     "weights",
     "dict of arrays: an encoder's (see bert_encoder), pooler.dense.*, classifier.weight [C, E], classifier.bias [C]",
 )
+ROBERTA_IDS = ("input_ids", "[B, T] int64: the tokens; a padded position holds pad_token_id, which is 1")
+DROPOUT = (
+    "dropout",
+    "function: array -> array of the same shape. Call it wherever dropout belongs; or use PyTorch's own in train mode, "
+    "which is replaced by it meanwhile",
+)
 TOKENS = ("batch", "token", "feature")
 
 
@@ -54,6 +60,8 @@ class Rung:
     tolerance: float = 1e-5  # largest absolute difference in float32
     double: float | None = 1e-10  # the same in float64
     exact: bool = False  # words and whole numbers: equal or not
+    twice: bool = False  # called twice with the same input, which has to give the same answer
+    places: tuple = ()  # of a rung about dropout: which tensors it belongs on, in the words of known_model.py
 
 
 RUNGS = (
@@ -72,69 +80,90 @@ RUNGS = (
     Rung(
         "layer_norm", "LayerNorm", "Ba et al. 2016, equation 4",
         (("x", "[B, T, E] float"), ("weight", "[E] float"), ("bias", "[E] float"), ("eps", "float")),
-        "[B, T, E]", TOKENS,
+        "[B, T, E]", TOKENS, twice=True,
     ),
-    Rung("gelu", "GELU", "Hendrycks and Gimpel 2016, section 2", (("x", "[N] float"),), "[N]", ("element",)),
+    Rung(
+        "gelu", "GELU", "Hendrycks and Gimpel 2016, section 2", (("x", "[N] float"),), "[N]", ("element",), twice=True,
+    ),
     Rung(
         "bert_embeddings", "embeddings, BERT", "Devlin et al. 2019, figure 2",
         (IDS, TYPES, MASK, ("weights", "dict of arrays: embeddings.word_embeddings.weight [V, E], "
          "embeddings.position_embeddings.weight, embeddings.token_type_embeddings.weight, embeddings.LayerNorm.*"),
          CONFIG),
-        "[B, T, E]", TOKENS, 1,
+        "[B, T, E]", TOKENS, 1, twice=True,
     ),
     Rung(
         "distilbert_embeddings", "embeddings, DistilBERT", "Sanh et al. 2019, section 3",
         (IDS, MASK, ("weights", "dict of arrays: as for BERT, without token types"), CONFIG),
-        "[B, T, E]", TOKENS, 1,
+        "[B, T, E]", TOKENS, 1, twice=True,
+    ),
+    Rung(
+        "roberta_embeddings", "embeddings, RoBERTa", "Liu et al. 2019; fairseq, make_positions",
+        (ROBERTA_IDS, MASK, ("weights", "dict of arrays: as for BERT; all tokens are of the one type, 0"), CONFIG),
+        "[B, T, E]: positions count from pad_token_id + 1 and skip padding", TOKENS, 1, twice=True,
     ),
     Rung(
         "attention_probabilities", "attention scores and masking", "Vaswani et al. 2017, equation 1",
         (("query", "[B, H, T, D] float"), ("key", "[B, H, T, D] float"), MASK),
         "[B, H, T, T]: for each query (third axis) its weights on the keys (last axis)",
-        ("batch", "head", "query", "key"), 2,
+        ("batch", "head", "query", "key"), 2, twice=True,
     ),
     Rung(
         "multi_head_attention", "multi-head attention", "Vaswani et al. 2017, section 3.2.2",
         (HIDDEN, MASK, LAYER_WEIGHTS, CONFIG),
-        "[B, T, E]: after the output projection; no residual, no LayerNorm", TOKENS, 1,
+        "[B, T, E]: after the output projection; no residual, no LayerNorm", TOKENS, 1, twice=True,
     ),
     Rung(
         "feed_forward", "feed-forward", "Vaswani et al. 2017, equation 2, with GELU",
-        (HIDDEN, LAYER_WEIGHTS, CONFIG), "[B, T, E]: no residual, no LayerNorm", TOKENS,
+        (HIDDEN, LAYER_WEIGHTS, CONFIG), "[B, T, E]: no residual, no LayerNorm", TOKENS, twice=True,
     ),
     Rung(
         "layer", "one layer", "Vaswani et al. 2017, section 3.1 (post-norm)",
-        (HIDDEN, MASK, LAYER_WEIGHTS, CONFIG), "[B, T, E]", TOKENS, 1,
+        (HIDDEN, MASK, LAYER_WEIGHTS, CONFIG), "[B, T, E]", TOKENS, 1, twice=True,
+    ),
+    Rung(
+        "distilbert_layer", "one layer, DistilBERT", "Sanh et al. 2019; transformers, DistilBERT",
+        (HIDDEN, MASK, DISTILBERT_LAYER_WEIGHTS, CONFIG), "[B, T, E]", TOKENS, 1, twice=True,
     ),
     Rung(
         "bert_encoder", "whole encoder, BERT", "Devlin et al. 2019, section 3",
         (IDS, MASK, TYPES, BERT_WEIGHTS, CONFIG),
-        "list of L + 1 arrays [B, T, E]: the embeddings, then each layer's output", TOKENS, 1,
+        "list of L + 1 arrays [B, T, E]: the embeddings, then each layer's output", TOKENS, 1, twice=True,
     ),
     Rung(
         "distilbert_encoder", "whole encoder, DistilBERT", "Sanh et al. 2019, section 3",
         (IDS, MASK, ("weights", "dict of arrays: embeddings.*, and each layer's under transformer.layer.N. "
          "(see distilbert_layer_dropout)"), CONFIG),
-        "list of L + 1 arrays [B, T, E]: the embeddings, then each layer's output", TOKENS, 1,
+        "list of L + 1 arrays [B, T, E]: the embeddings, then each layer's output", TOKENS, 1, twice=True,
+    ),
+    Rung(
+        "roberta_encoder", "whole encoder, RoBERTa", "Liu et al. 2019, section 2",
+        (ROBERTA_IDS, MASK, BERT_WEIGHTS, CONFIG),
+        "list of L + 1 arrays [B, T, E]: the embeddings, then each layer's output", TOKENS, 1, twice=True,
     ),
     Rung(
         "pooler", "pooler", "Devlin et al. 2019, appendix A; google-research/bert, modeling.py",
         (HIDDEN, MASK, ("weights", "dict of arrays: pooler.dense.weight [E, E], pooler.dense.bias [E]")),
-        "[B, E]", ("batch", "feature"),
+        "[B, E]", ("batch", "feature"), twice=True,
     ),
     Rung(
         "mean_pooling", "mean pooling", "Reimers and Gurevych 2019, section 3",
-        (HIDDEN, MASK), "[B, E]: the mean over real tokens", ("batch", "feature"),
+        (HIDDEN, MASK), "[B, E]: the mean over real tokens", ("batch", "feature"), twice=True,
     ),
     Rung(
         "bert_head", "classification head, BERT", "Devlin et al. 2019, section 4.1",
         (HIDDEN, MASK, ("weights", "dict of arrays: pooler.dense.*, classifier.weight [C, E], classifier.bias [C]")),
-        "[B, C]: logits", ("batch", "class"),
+        "[B, C]: logits", ("batch", "class"), twice=True,
     ),
     Rung(
         "distilbert_head", "classification head, DistilBERT", "transformers, DistilBertForSequenceClassification",
         (HIDDEN, MASK, ("weights", "dict of arrays: pre_classifier.*, classifier.*")),
-        "[B, C]: logits", ("batch", "class"),
+        "[B, C]: logits", ("batch", "class"), twice=True,
+    ),
+    Rung(
+        "roberta_head", "classification head, RoBERTa", "fairseq, RobertaClassificationHead; transformers",
+        (HIDDEN, MASK, ("weights", "dict of arrays: classifier.dense.* [E, E], classifier.out_proj.*")),
+        "[B, C]: logits; tanh after the first linear layer", ("batch", "class"), twice=True,
     ),
     Rung(
         "loss_and_gradients", "loss and gradients", "Devlin et al. 2019, section 4.1; the chain rule",
@@ -143,14 +172,34 @@ RUNGS = (
         "one for each of the weights, under the same name", ("index",) * 2,
     ),
     Rung(
+        "bert_embeddings_dropout", "dropout in the embeddings", "google-research/bert, modeling.py",
+        (IDS, TYPES, MASK, ("weights", "dict of arrays: see bert_embeddings"), CONFIG, DROPOUT),
+        "[B, T, E]: the embeddings in train mode", TOKENS, 1, places=("embeddings",),
+    ),
+    Rung(
         "bert_layer_dropout", "dropout placement, BERT", "google-research/bert, modeling.py",
-        (HIDDEN, MASK, LAYER_WEIGHTS, CONFIG, ("dropout", "function: array -> array; call it wherever BERT drops")),
-        "[B, T, E]: one layer in train mode", TOKENS, 1,
+        (HIDDEN, MASK, LAYER_WEIGHTS, CONFIG, DROPOUT), "[B, T, E]: one layer in train mode", TOKENS, 1,
+        places=("probabilities", "attention output", "feed-forward output"),
     ),
     Rung(
         "distilbert_layer_dropout", "dropout placement, DistilBERT", "Sanh et al. 2019; transformers, DistilBERT",
-        (HIDDEN, MASK, DISTILBERT_LAYER_WEIGHTS, CONFIG, ("dropout", "function: array -> array")),
-        "[B, T, E]: one layer in train mode", TOKENS, 1,
+        (HIDDEN, MASK, DISTILBERT_LAYER_WEIGHTS, CONFIG, DROPOUT), "[B, T, E]: one layer in train mode", TOKENS, 1,
+        places=("probabilities", "feed-forward output"),
+    ),
+    Rung(
+        "bert_head_dropout", "dropout in BERT's head", "google-research/bert, run_classifier.py",
+        (HIDDEN, MASK, ("weights", "dict of arrays: see bert_head"), DROPOUT), "[B, C]: logits in train mode",
+        ("batch", "class"), places=("pooled vector",),
+    ),
+    Rung(
+        "distilbert_head_dropout", "dropout in DistilBERT's head", "transformers, DistilBertForSequenceClassification",
+        (HIDDEN, MASK, ("weights", "dict of arrays: see distilbert_head"), DROPOUT), "[B, C]: logits in train mode",
+        ("batch", "class"), places=("head's hidden vector",),
+    ),
+    Rung(
+        "roberta_head_dropout", "dropout in RoBERTa's head", "fairseq, RobertaClassificationHead; transformers",
+        (HIDDEN, MASK, ("weights", "dict of arrays: see roberta_head"), DROPOUT), "[B, C]: logits in train mode",
+        ("batch", "class"), places=("first token", "head's hidden vector"),
     ),
     Rung(
         "parameter_groups", "parameter groups", "google-research/bert, optimization.py",
@@ -162,6 +211,13 @@ RUNGS = (
         (("parameter", "[N] float: the start"), ("gradients", "[S, N] float: one step's gradient a row"),
          ("lr", "float"), ("beta1", "float"), ("beta2", "float"), ("eps", "float"), ("weight_decay", "float")),
         "[S, N]: the parameter after each step", ("step", "element"),
+    ),
+    Rung(
+        "adamw_several", "AdamW with several parameters", "Loshchilov and Hutter 2019, algorithm 2",
+        (("parameters", "list of arrays of different shapes: the start"),
+         ("gradients", "list of S lists: each step's gradients, None for a parameter that has none and stays as it is"),
+         ("lr", "float"), ("beta1", "float"), ("beta2", "float"), ("eps", "float"), ("weight_decay", "float")),
+        "list of arrays [S, ...]: for each parameter, what it is after each step", ("step", "row", "column"),
     ),
     Rung(
         "warmup_schedule", "warmup schedule", "Devlin et al. 2019, appendix A.2",

@@ -10,7 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .results import ERROR, Wrong
+
 LARGEST = 2**28  # bytes: of one answer
+TOO_LARGE = f"the answer is larger than {LARGEST // 2**20} MB"
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ def portable(value, dtypes=None):
     array, dtype = as_numpy(value)
     if array is None:
         return Foreign(type(value).__name__)
+    if array.nbytes > LARGEST:
+        raise Wrong(ERROR, TOO_LARGE)
     if dtypes is not None:
         dtypes.add(dtype)
     return array
@@ -58,7 +63,7 @@ def pack(value):
     arrays = io.BytesIO()
     text = json.dumps(tagged(value, arrays)).encode()
     if len(text) + arrays.tell() > LARGEST:
-        raise ValueError(f"the answer is larger than {LARGEST // 2**20} MB")
+        raise ValueError(TOO_LARGE)
     return len(text).to_bytes(8, "big") + text + arrays.getvalue()
 
 
@@ -94,3 +99,24 @@ def untagged(value, arrays):
     if tag == "dict":
         return {key: untagged(part, arrays) for key, part in rest}
     return [untagged(part, arrays) for part in rest]
+
+
+def send(stream, data):
+    """Write bytes with their length in front of them."""
+    stream.write(len(data).to_bytes(8, "big") + data)
+    stream.flush()
+
+
+def receive(stream):
+    """The bytes that `send` wrote. EOFError at the end of the stream, ValueError for more than anyone should send."""
+    length = int.from_bytes(exactly(stream, 8), "big")
+    if length > 2 * LARGEST:
+        raise ValueError(f"{length} bytes announced")
+    return exactly(stream, length)
+
+
+def exactly(stream, count):
+    data = stream.read(count)
+    if data is None or len(data) < count:
+        raise EOFError
+    return data

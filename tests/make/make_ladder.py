@@ -2,12 +2,13 @@
 
 It needs the [reference] extra.
 
-Right answers come from transformers, PyTorch and scikit-learn, in float64. Wrong ones come from `ladder_torch.py`,
-which makes one mistake at a time; without a mistake it has to agree with the right answers to 1e-10, or nothing is
-written. The models are tiny, with spread weights, random biases and LayerNorm parameters and pairwise-distinct
-dimensions, so that no mistake hides.
+Right answers come from transformers, PyTorch and scikit-learn, in float64. What mistakes do to words, to gradients and
+to training comes from `ladder_torch.py`, which makes them on request; without a mistake it has to agree with the right
+answers to 1e-10, or nothing is written. (What mistakes do elsewhere, the ladder computes itself.) The models are tiny,
+with spread weights, random biases and LayerNorm parameters and pairwise-distinct dimensions, so that no mistake hides.
 """
 
+import copy
 import itertools
 import json
 import os
@@ -26,9 +27,11 @@ from torch.nn import functional
 from transformers.masking_utils import create_bidirectional_mask  # noqa: F401  (fails early on another version)
 from transformers.trainer_pt_utils import get_parameter_names
 
+from minibert.parity.diagnosis import ADAM_CONVENTIONS, CONVENTIONS_OF, MISTAKES_OF
 from minibert.parity.judge import group_words, matched, plain
+from minibert.parity.known_model import DROP
 from minibert.parity.mistakes import MISTAKES
-from minibert.parity.references import FOLDER, References, converter, known_dropout
+from minibert.parity.references import FOLDER, References, converter
 from minibert.parity.rungs import RUNGS
 
 B, H, D, T, F, C, L, V = 3, 4, 5, 7, 34, 6, 2, 90
@@ -42,6 +45,11 @@ DISTILBERT = {
     "model_type": "distilbert", "vocab_size": V, "dim": E, "n_layers": L, "n_heads": H, "hidden_dim": F,
     "max_position_embeddings": 13, "activation": "gelu", "dropout": 0.1, "attention_dropout": 0.1, "pad_token_id": 0,
 }  # fmt: skip
+ROBERTA = BERT | {
+    "model_type": "roberta", "type_vocab_size": 1, "layer_norm_eps": 1e-5, "pad_token_id": 1, "bos_token_id": 0,
+    "eos_token_id": 2,
+}  # fmt: skip
+QUIET = 2.0**-8  # what a case's weights are multiplied with, so that LayerNorm's eps shows
 STEPS = 20
 PER_MISTAKE = 8  # positions at which a mistake's output is stored, where it differs most and at random
 VOCABULARY = (
@@ -130,7 +138,7 @@ def draw(name, *shape, std=1.0):
 
 def value(reference):
     """The float64 (or int64) tensor behind a reference."""
-    return converter("torch", "float64")(arrays[reference["array"]])
+    return References(table, arrays).resolve(reference, converter("torch", "float64"))
 
 
 def case(arguments, output):
@@ -178,8 +186,14 @@ distilbert = spread(
         transformers.DistilBertConfig(**DISTILBERT, num_labels=C, attn_implementation="eager")
     )
 )
+roberta = spread(
+    transformers.RobertaForSequenceClassification(
+        transformers.RobertaConfig(**ROBERTA, num_labels=C, attn_implementation="eager")
+    )
+)
 bert_weights = store_weights("bert", bert)
 distilbert_weights = store_weights("distilbert", distilbert)
+roberta_weights = store_weights("roberta", roberta)
 mask_right = keep("input/mask_right", [[1] * 7, [1] * 4 + [0] * 3, [1] * 6 + [0]])
 mask_left = keep("input/mask_left", [[0] * 3 + [1] * 4, [1] * 7, [0] + [1] * 6])
 ids_right = keep("input/ids_right", [[2, 17, 41, 17, 88, 9, 3], [2, 30, 30, 3, 0, 0, 0], [2, 71, 5, 17, 62, 3, 0]])
@@ -199,6 +213,30 @@ def encoder_weights(weights):
     return {
         name: weight for name, weight in weights.items() if name.startswith(("embeddings", "encoder", "transformer"))
     }
+
+
+QUIET_PARTS = (
+    "embeddings.", "attention.output.", "output.dense.", "output.LayerNorm.",  # BERT, RoBERTa
+    "attention.out_lin.", "sa_layer_norm.", "ffn.lin2.", "output_layer_norm.",  # DistilBERT
+)  # fmt: skip
+
+
+def is_quiet(name, loudest):
+    """Is this weight made small? Not the LayerNorms of `loudest`, the part whose output is compared."""
+    return any(part in name for part in QUIET_PARTS) and not (loudest in name and "norm" in name.lower())
+
+
+def quiet_weights(weights, loudest):
+    """The weights with nearly all that a LayerNorm reads made small."""
+    return {n: (w | {"times": QUIET} if is_quiet(n, loudest) else w) for n, w in weights.items()}
+
+
+def quiet_model(model, loudest):
+    model = copy.deepcopy(model)
+    for name, parameter in model.named_parameters():
+        if is_quiet(name, loudest):
+            parameter.data *= QUIET
+    return model
 
 
 def additive(mask):
@@ -244,6 +282,9 @@ def make_bert_embeddings():
         right = bert.bert.embeddings(value(ids), token_type_ids=value(types))
         arguments = {"input_ids": ids, "token_type_ids": types, "attention_mask": mask, "weights": weights}
         cases.append(case(arguments | {"config": BERT}, right))
+    quiet = quiet_model(bert, "embeddings.").bert.embeddings
+    arguments["weights"] = quiet_weights(weights, "embeddings.")
+    cases.append(case(arguments | {"config": BERT}, quiet(value(ids), token_type_ids=value(types))))
     return cases
 
 
@@ -251,7 +292,27 @@ def make_distilbert_embeddings():
     weights, cases = part(distilbert_weights, "embeddings.", strip=False), []
     for ids, mask, _ in TEXT_INPUTS:
         right = distilbert.distilbert.embeddings(value(ids))
-        cases.append(case({"input_ids": ids, "attention_mask": mask, "weights": weights, "config": DISTILBERT}, right))
+        arguments = {"input_ids": ids, "attention_mask": mask, "weights": weights, "config": DISTILBERT}
+        cases.append(case(arguments, right))
+    quiet = quiet_model(distilbert, "embeddings.").distilbert.embeddings
+    cases.append(case(arguments | {"weights": quiet_weights(weights, "embeddings.")}, quiet(value(ids))))
+    return cases
+
+
+ROBERTA_IDS = []
+for ids, mask, _ in TEXT_INPUTS:  # <s> is 0, </s> 2, and padding 1
+    moved = {0: 1, 2: 0, 3: 2}
+    given = [[moved.get(i, i) for i in row] for row in arrays[ids["array"]].tolist()]
+    ROBERTA_IDS.append((keep(ids["array"].replace("ids", "roberta_ids"), given), mask))
+
+
+def make_roberta_embeddings():
+    weights, cases = part(roberta_weights, "embeddings.", strip=False), []
+    for ids, mask in ROBERTA_IDS:
+        arguments = {"input_ids": ids, "attention_mask": mask, "weights": weights, "config": ROBERTA}
+        cases.append(case(arguments, roberta.roberta.embeddings(value(ids))))
+    quiet = quiet_model(roberta, "embeddings.").roberta.embeddings
+    cases.append(case(arguments | {"weights": quiet_weights(weights, "embeddings.")}, quiet(value(ids))))
     return cases
 
 
@@ -295,8 +356,26 @@ def first(output):
     return output[0] if isinstance(output, tuple) else output
 
 
+def quiet_layer_case(layer, mask, weights, config):
+    """One layer whose first LayerNorm reads small numbers; `layer` is the quiet one."""
+    small = hidden | {"times": QUIET}
+    right = first(layer(value(small), additive(value(mask))))
+    return case({"hidden": small, "attention_mask": mask, "weights": weights, "config": config}, right)
+
+
 def make_layer():
-    return layer_cases(lambda mask: first(bert.bert.encoder.layer[0](value(hidden), additive(value(mask)))))
+    cases = layer_cases(lambda mask: first(bert.bert.encoder.layer[0](value(hidden), additive(value(mask)))))
+    quiet = quiet_model(bert.bert.encoder.layer[0], "output.LayerNorm")
+    weights = quiet_weights(first_layer, "output.LayerNorm")
+    return [*cases, quiet_layer_case(quiet, mask_left, weights, BERT)]
+
+
+def make_distilbert_layer():
+    weights = part(distilbert_weights, "transformer.layer.0.")
+    layer = distilbert.distilbert.transformer.layer[0]
+    cases = layer_cases(lambda mask: first(layer(value(hidden), additive(value(mask)))), DISTILBERT, weights)
+    quiet, small = quiet_model(layer, "output_layer_norm"), quiet_weights(weights, "output_layer_norm")
+    return [*cases, quiet_layer_case(quiet, mask_left, small, DISTILBERT)]
 
 
 def states(model, **inputs):
@@ -310,7 +389,23 @@ def make_bert_encoder():
         right = states(bert.bert, input_ids=value(ids), attention_mask=value(mask), token_type_ids=value(types))
         arguments = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
         cases.append(case(arguments | {"weights": encoder_weights(bert_weights), "config": BERT}, right))
+    last = f"layer.{L - 1}.output.LayerNorm"
+    weights = quiet_weights(encoder_weights(bert_weights), last)
+    quiet = quiet_model(bert, last).bert
+    right = states(quiet, input_ids=value(ids), attention_mask=value(mask), token_type_ids=value(types))
+    cases.append(case(arguments | {"weights": weights, "config": BERT}, right))
     return cases
+
+
+def make_roberta_encoder():
+    weights, cases = encoder_weights(roberta_weights), []
+    for ids, mask in ROBERTA_IDS:
+        right = states(roberta.roberta, input_ids=value(ids), attention_mask=value(mask))
+        cases.append(case({"input_ids": ids, "attention_mask": mask, "weights": weights, "config": ROBERTA}, right))
+    last = f"layer.{L - 1}.output.LayerNorm"
+    arguments = {"input_ids": ids, "attention_mask": mask, "weights": quiet_weights(weights, last), "config": ROBERTA}
+    right = states(quiet_model(roberta, last).roberta, input_ids=value(ids), attention_mask=value(mask))
+    return [*cases, case(arguments, right)]
 
 
 def make_distilbert_encoder():
@@ -318,7 +413,16 @@ def make_distilbert_encoder():
     for ids, mask, _ in TEXT_INPUTS:
         right = states(distilbert.distilbert, input_ids=value(ids), attention_mask=value(mask))
         cases.append(case({"input_ids": ids, "attention_mask": mask, "weights": weights, "config": DISTILBERT}, right))
-    return cases
+    last = f"layer.{L - 1}.output_layer_norm"
+    arguments = {"input_ids": ids, "attention_mask": mask, "weights": quiet_weights(weights, last)}
+    right = states(quiet_model(distilbert, last).distilbert, input_ids=value(ids), attention_mask=value(mask))
+    return [*cases, case(arguments | {"config": DISTILBERT}, right)]
+
+
+def make_roberta_head():
+    weights = part(roberta_weights, "classifier.", strip=False)
+    right = roberta.classifier(value(hidden))
+    return [case({"hidden": hidden, "attention_mask": mask_right, "weights": weights}, right)]
 
 
 def make_pooler():
@@ -360,23 +464,58 @@ def make_loss_and_gradients():
     return [case(arguments | {"weights": bert_weights, "config": BERT}, right)]
 
 
-def dropped(layer, mask):
-    """A layer of transformers in train mode, with every dropout replaced by the known one."""
-    layer.train()
-    with mock.patch("torch.nn.functional.dropout", lambda x, p=0.5, training=True, inplace=False: known_dropout(x)):
-        output = first(layer(value(hidden), additive(value(mask))))
-    layer.eval()
+def dropped(model, compute):
+    """compute() with the model in train mode and each dropout replaced by the ladder's."""
+    model.train()
+    with mock.patch("torch.nn.functional.dropout", lambda x, p=0.5, training=True, inplace=False: x * DROP):
+        output = compute()
+    model.eval()
     return output
 
 
+def make_bert_embeddings_dropout():
+    weights, embeddings = part(bert_weights, "embeddings.", strip=False), bert.bert.embeddings
+    right = dropped(embeddings, lambda: embeddings(value(ids_right), token_type_ids=value(types_right)))
+    arguments = {"input_ids": ids_right, "token_type_ids": types_right, "attention_mask": mask_right}
+    return [case(arguments | {"weights": weights, "config": BERT, "dropout": None}, right)]
+
+
+def dropped_layer(layer):
+    return lambda mask: dropped(layer, lambda: first(layer(value(hidden), additive(value(mask)))))
+
+
 def make_bert_layer_dropout():
-    return layer_cases(lambda mask: dropped(bert.bert.encoder.layer[0], mask), dropout={"function": "dropout"})
+    return layer_cases(dropped_layer(bert.bert.encoder.layer[0]), dropout=None)
 
 
 def make_distilbert_layer_dropout():
     weights = part(distilbert_weights, "transformer.layer.0.")
-    layer = distilbert.distilbert.transformer.layer[0]
-    return layer_cases(lambda mask: dropped(layer, mask), DISTILBERT, weights, dropout={"function": "dropout"})
+    return layer_cases(dropped_layer(distilbert.distilbert.transformer.layer[0]), DISTILBERT, weights, dropout=None)
+
+
+def make_bert_head_dropout():
+    weights = part(bert_weights, "pooler.", strip=False) | part(bert_weights, "classifier.", strip=False)
+    right = dropped(bert, lambda: bert.classifier(bert.dropout(bert.bert.pooler(value(hidden)))))
+    return [case({"hidden": hidden, "attention_mask": mask_right, "weights": weights, "dropout": None}, right)]
+
+
+def make_distilbert_head_dropout():
+    weights = part(distilbert_weights, "pre_classifier.", strip=False) | part(
+        distilbert_weights, "classifier.", strip=False
+    )
+
+    def head():
+        dense = torch.relu(distilbert.pre_classifier(value(hidden)[:, 0]))
+        return distilbert.classifier(distilbert.dropout(dense))
+
+    right = dropped(distilbert, head)
+    return [case({"hidden": hidden, "attention_mask": mask_right, "weights": weights, "dropout": None}, right)]
+
+
+def make_roberta_head_dropout():
+    weights = part(roberta_weights, "classifier.", strip=False)
+    right = dropped(roberta, lambda: roberta.classifier(value(hidden)))
+    return [case({"hidden": hidden, "attention_mask": mask_right, "weights": weights, "dropout": None}, right)]
 
 
 def make_parameter_groups():
@@ -414,6 +553,35 @@ def make_adamw():
     return cases
 
 
+def make_adamw_several():
+    """Three tensors; the second has no gradient in some steps, the third none in the first two."""
+    cases, steps = [], 30
+    for number, (lr, betas, eps, decay) in enumerate(((1e-2, (0.9, 0.999), 1e-8, 0.1), (3e-2, (0.8, 0.95), 1e-1, 0.3))):
+        shapes = ((2, 3), (3,), (4, 2))
+        starts = [draw(f"input/adamw_several/{number}/start{i}", *shape) for i, shape in enumerate(shapes)]
+        missing = {1: (3, 4, 9, 17, 18, 19), 2: (0, 1, 11)}
+        given = []
+        for step in range(steps):
+            row = []
+            for i, shape in enumerate(shapes):
+                name = f"input/adamw_several/{number}/gradient{i}/{step}"
+                row.append(None if step in missing.get(i, ()) else draw(name, *shape, std=10.0 ** (i - 1)))
+            given.append(row)
+        parameters = [torch.nn.Parameter(value(start).clone()) for start in starts]
+        optimizer = torch.optim.AdamW(parameters, lr=lr, betas=betas, eps=eps, weight_decay=decay)
+        histories = [[] for _ in starts]
+        for row in given:
+            for parameter, gradient in zip(parameters, row, strict=True):
+                parameter.grad = None if gradient is None else value(gradient).clone()
+            optimizer.step()
+            for history, parameter in zip(histories, parameters, strict=True):
+                history.append(parameter.detach().clone())
+        settings = {"lr": lr, "beta1": betas[0], "beta2": betas[1], "eps": eps, "weight_decay": decay}
+        right = {f"parameter {i}": torch.stack(history) for i, history in enumerate(histories)}
+        cases.append(case({"parameters": starts, "gradients": given} | settings, right))
+    return cases
+
+
 def schedule(warmup_steps, total_steps):
     """transformers' factors at steps 0 ... total_steps."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
@@ -447,10 +615,16 @@ TRUE = keep("input/true", [0, 2, 2, 1, 0, 2, 2, 2, 1, 2, 0, 2, 1, 2, 2])
 GUESS = keep("input/guess", [0, 2, 1, 1, 2, 2, 2, 0, 2, 2, 0, 2, 1, 1, 2])
 RARE = keep("input/rare", [0, 2, 2, 0, 0, 2, 2, 2, 0, 2, 0, 2, 0, 2, 2])  # class 1 is never guessed
 
+FEW = keep("input/few", [0, 2, 2, 3, 0, 2, 3, 2, 0, 2])
+GUESSED_FEW = keep("input/guessed_few", [0, 2, 4, 2, 0, 2, 2, 2, 4, 0])  # classes 1 and 5 are absent from both
+
 
 def make_accuracy():
-    right = sklearn.metrics.accuracy_score(arrays[TRUE["array"]], arrays[GUESS["array"]])
-    return [case({"labels": TRUE, "predictions": GUESS}, right)]
+    cases = []
+    for true, guess in ((TRUE, GUESS), (FEW, GUESSED_FEW)):
+        right = sklearn.metrics.accuracy_score(arrays[true["array"]], arrays[guess["array"]])
+        cases.append(case({"labels": true, "predictions": guess}, right))
+    return cases
 
 
 def make_confusion_matrix():
@@ -472,6 +646,15 @@ def make_precision_recall_f1():
             )
             arguments = {"labels": TRUE, "predictions": guess, "num_labels": 3, "average": average}
             cases.append(case(arguments, dict(zip(("precision", "recall", "f1"), right[:3], strict=True))))
+    for average in (
+        "macro",
+        "weighted",
+    ):  # of six classes two are in neither, and one in predictions alone
+        right = sklearn.metrics.precision_recall_fscore_support(
+            arrays[FEW["array"]], arrays[GUESSED_FEW["array"]], labels=range(6), average=average, zero_division=0
+        )
+        arguments = {"labels": FEW, "predictions": GUESSED_FEW, "num_labels": 6, "average": average}
+        cases.append(case(arguments, dict(zip(("precision", "recall", "f1"), right[:3], strict=True))))
     return cases
 
 
@@ -609,16 +792,21 @@ def flat_outputs(rung, references, outputs):
     return flat, right, counts
 
 
-def answers(rung, references):
-    function, convert = getattr(ladder_torch, rung.name), converter("torch", "float64")
+def answers(rung, references, dtype="float64"):
+    function, convert = getattr(ladder_torch, rung.name), converter("torch", dtype)
     names = [name for name, _ in rung.arguments]
     outputs = []
     for one in table[rung.name]["cases"]:
-        outputs.append(function(*(references.resolve(one["arguments"][name], convert) for name in names)))
+        arguments = {name: references.resolve(one["arguments"][name], convert) for name in names}
+        outputs.append(function(*(arguments | ({"dropout": drop} if rung.places else {})).values()))
     if rung.name == "parameter_groups":
         cases = table[rung.name]["cases"]
         return [group_words(plain(o), c["arguments"]["names"]) for o, c in zip(outputs, cases, strict=True)]
     return [plain(output) for output in outputs] if rung.exact else outputs
+
+
+def drop(x):
+    return x * DROP
 
 
 def check_plain(references):
@@ -635,47 +823,64 @@ def check_plain(references):
         assert largest < max(1e-10, 3e-6 if rung.name == "clip_gradients" else 0), rung.name
 
 
+def made_wrong(rung, references, dtype="float64"):
+    """{mistake: what it returns}"""
+    found, names = {}, [name for name in (*MISTAKES, *ladder_torch.VARIANTS) if name not in SAME_HERE]
+    if rung.name == "train":
+        names += [" + ".join(names) for names in (*ADAM_CONVENTIONS, *CONVENTIONS_OF["warmup_schedule"])]
+    for mistake in names:
+        ladder_torch.WRONG = mistake
+        try:
+            found[mistake] = answers(rung, references, dtype)
+        finally:
+            ladder_torch.WRONG = None
+    return found
+
+
+# In training these are what another mistake is: a softmax too many, another row of the position table, any axis.
+SAME_HERE = ("softmax-on-logits", "positions-off-by-one#ahead", "batch-and-tokens-swapped#masked")
+
+
 def store_mistakes(references):
-    """For each rung, what every mistake that changes it returns, at positions where mistakes show."""
-    choice = np.random.default_rng(3)
+    """For rungs whose mistakes the ladder does not make itself: what each one returns, at positions where they show."""
     for rung in RUNGS:
-        found = {}
-        for mistake in (*MISTAKES, *ladder_torch.VARIANTS):
-            ladder_torch.WRONG = mistake
-            try:
-                found[mistake] = answers(rung, references)
-            finally:
-                ladder_torch.WRONG = None
+        if rung.name in MISTAKES_OF:
+            continue
+        found = made_wrong(rung, references)
         if rung.exact:
             expected = [one["output"] for one in table[rung.name]["cases"]]
             table[rung.name]["mistakes"] = {name: o for name, o in found.items() if o != expected}
             continue
-        flats, positions = {}, set()
+        rough = made_wrong(rung, references, "float32")
+        flats, (_, right, counts) = {}, flat_outputs(rung, references, answers(rung, references))
         for mistake, outputs in found.items():
-            flat, right, counts = flat_outputs(rung, references, outputs)
-            difference = np.where(counts, np.abs(flat - right), 0)
-            if difference.max() > 20 * rung.tolerance:
+            flat = flat_outputs(rung, references, outputs)[0]
+            largest = np.where(counts, np.abs(flat - right), 0).max()
+            rounding = np.where(counts, np.abs(flat - flat_outputs(rung, references, rough[mistake])[0]), 0).max()
+            if largest > 20 * rung.tolerance and rounding < 0.003 * largest:  # else nobody could recognise it
                 flats[mistake] = flat
-                order = np.argsort(-difference, kind="stable")
-                visible = np.flatnonzero(difference > 0.1 * difference.max())
-                positions |= set(order[:PER_MISTAKE].tolist())
-                positions |= set(choice.choice(visible, min(PER_MISTAKE, len(visible)), replace=False).tolist())
-        if not flats:
-            continue
-        counted = np.flatnonzero(counts)
-        positions |= set(choice.choice(counted, min(32, len(counted)), replace=False).tolist())
-        positions = np.array(sorted(positions))
+        positions = telling_positions(flats, right, counts)
         arrays[f"{rung.name}/positions"] = positions.astype(np.int32)
         arrays[f"{rung.name}/right"] = right[positions]
         for mistake, flat in flats.items():
-            arrays[f"{rung.name}/mistake/{mistake}"] = flat[positions]
+            arrays[f"{rung.name}/mistake/{mistake}"] = flat[positions].astype(np.float32)
         same = [
-            (a, b)
-            for a in flats
-            for b in flats
-            if a < b and np.abs(flats[a] - flats[b])[positions].max() < rung.tolerance
+            (a, b) for a, b in itertools.combinations(flats, 2) if np.abs(flats[a] - flats[b])[positions].max() < 1e-5
         ]
         print(f"{rung.name:<26} {len(flats):>3} mistakes show, at {len(positions)} positions; alike: {same or 'none'}")
+
+
+def telling_positions(flats, right, counts):
+    """Where mistakes differ most from what is right, and at random."""
+    choice, positions = np.random.default_rng(3), set()
+    for flat in flats.values():
+        difference = np.where(counts, np.abs(flat - right), 0)
+        visible = np.flatnonzero(difference > 0.1 * difference.max())
+        positions |= set(np.argsort(-difference, kind="stable")[:PER_MISTAKE].tolist())
+        positions |= set(choice.choice(visible, min(PER_MISTAKE, len(visible)), replace=False).tolist())
+    counted = np.flatnonzero(counts)
+    positions |= set(choice.choice(counted, min(32, len(counted)), replace=False).tolist())
+    return np.array(sorted(positions))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,349 @@
+"""The functions that the ladder asks for, made of a learner's module: it is built, filled with weights, and run.
+
+Each rung puts its input where it belongs inside the whole module: a layer's rung in place of what the first layer is
+given, a head's in place of what the last layer gives. So the learner's own mask reaches the learner's own attention.
+"""
+
+import contextlib
+import json
+
+import torch
+from torch.nn import functional
+
+from ...plumbing.files import UserError
+from ..references import References, converter
+from .build import Builder
+from .record import MASK_FORMS, Runner, final_state, find_layers, vector_in
+from .weights import assign, in_bert_words
+
+FAMILIES = ("bert", "distilbert", "roberta")
+POOLED = ("pooler_output", "pooled_output", "pooled", "cls_output", "pooler", "cls")
+CLOSE = 1e-3  # near enough to say that the mask is taken in this form
+
+
+class ModuleFunctions:
+    """Rung functions as attributes, for all that the module has. `notes`: what was found out, in words."""
+
+    ARRAYS = "torch"
+    MISSING = "the module has no such part"
+
+    def __init__(self, target, source, given=None, family=None, map_file=None):
+        self.__file__ = getattr(source, "__file__", None)
+        self.builder, self.map_file, self.built, self.notes = Builder(target, given, source), map_file, {}, []
+        self.name = getattr(target, "__name__", type(target).__name__)
+        self.family = family or self.guess_family()
+        self.references = References()
+        case = self.references.cases_named(f"{self.family}_encoder")[0]
+        self.config, self.case = case["arguments"]["config"], case
+        self.weights = self.stored_weights()
+        self.try_out()
+        self.provide()
+
+    # ---- building
+
+    def guess_family(self):
+        """By its name; else by its parameters' names."""
+        known = [family for family in ("distilbert", "roberta") if family[:6] in self.name.lower()]
+        return known[0] if known else "bert"
+
+    def stored_weights(self):
+        """{BERT's name: float32 tensor} of the small reference model, heads included."""
+        prefix = f"weights/{self.family}/"
+        arrays = self.references.arrays.items()
+        return {
+            in_bert_words(key.removeprefix(prefix)): torch.from_numpy(array.copy())
+            for key, array in arrays
+            if key.startswith(prefix)
+        }
+
+    def prepare(self, config, dtype):
+        """(module, runner, assignment) for a configuration, built once."""
+        key = json.dumps(config, sort_keys=True), dtype
+        if key not in self.built:
+            torch.manual_seed(0)
+            module = self.builder.build(config)
+            if not isinstance(module, torch.nn.Module):
+                raise UserError(f"{self.name} makes a {type(module).__name__}, which is no torch.nn.Module")
+            module = module.to("cpu").to(dtype).eval()
+            layers = find_layers(module, config)
+            if len(layers) not in (0, 1, config["num_hidden_layers"]):
+                raise UserError(f"{self.name} has {len(layers)} layers, the ladder's model has {config['num_hidden_layers']}; "
+                                "what sets their number? --config-arg NAME=num_hidden_layers")  # fmt: skip
+            assignment = assign(module, layers, self.weights_for(config), self.map_file)
+            self.built[key] = module, Runner(module, layers), assignment
+        return self.built[key]
+
+    def weights_for(self, config):
+        """The reference weights by whose names and shapes a module of this size is read."""
+        if config == self.config:
+            return self.weights
+        return {name: torch.empty(shape) for name, shape in sizes(config, self.weights).items()}
+
+    def ready(self, config, weights, dtype=None):
+        """(module, runner, assignment) with these weights inside."""
+        weights = {in_bert_words(name): weight for name, weight in weights.items()}
+        dtype = dtype or next(iter(weights.values())).dtype
+        module, runner, assignment = self.prepare(config, dtype)
+        runner.mask_form = self.mask_form
+        module.eval()
+        if self.folds_types and "embeddings.token_type_embeddings.weight" in weights:
+            types = weights["embeddings.token_type_embeddings.weight"][0]
+            weights = weights | {
+                "embeddings.position_embeddings.weight": weights["embeddings.position_embeddings.weight"] + types
+            }
+        assignment.fill(module, weights)
+        return module, runner, assignment
+
+    # ---- finding out how it wants to be called
+
+    def try_out(self):
+        """Build it, and find the form of its mask; notes on everything that was decided on the way."""
+        self.mask_form, self.folds_types = next(iter(MASK_FORMS)), False
+        module, runner, assignment = self.prepare(self.config, torch.float32)
+        self.assignment = assignment
+        self.notes.append(f"{self.name} from {self.builder.way[0]}; weights by {assignment.source}")
+        self.notes += assignment.notes
+        has_types = "embeddings.token_type_embeddings.weight" in self.weights
+        placed = "embeddings.token_type_embeddings.weight" in assignment.slots
+        self.folds_types = has_types and not placed
+        self.zero_types = self.family == "bert" and not (runner.takes_types and placed)
+        if self.folds_types:
+            self.notes.append("no table of token types: the vector of type 0 is added to each position's")
+        elif self.zero_types:
+            self.notes.append("its forward takes no token types: asked with type 0 everywhere")
+        self.convert = converter("torch", "float32")
+        self.choose_mask(runner)
+        run = self.sample_run(runner)
+        self.layers_seen = len(run.outputs) == self.config["num_hidden_layers"] and bool(run.inputs)
+        if not self.layers_seen:
+            self.notes.append("its layers cannot be told apart: only what comes out at the end is compared")
+        shape = run_shape(self.case, self.references)
+        self.has_final = final_state(run.returned, shape) is not None
+        self.pools = (
+            "pooler.dense.weight" in assignment.slots
+            and vector_in(run.returned, shape[0], self.config_size(), POOLED) is not None
+        )
+        self.classifies = (
+            "classifier.weight" in assignment.slots and vector_in(run.returned, shape[0], 6, ("logits",)) is not None
+        )
+
+    def config_size(self):
+        return self.config.get("hidden_size") or self.config["dim"]
+
+    def sample_run(self, runner):
+        """A run on the first stored case, with the stored weights."""
+        arguments = self.references.resolve(self.case["arguments"], self.convert)
+        _, runner, _ = self.ready(self.config, arguments["weights"])
+        ids, mask = arguments["input_ids"], arguments["attention_mask"]
+        types = arguments.get("token_type_ids", torch.zeros_like(ids))
+        return runner.run(ids, mask, torch.zeros_like(types) if self.zero_types else types)
+
+    def choose_mask(self, runner):
+        """The first form in which the answer is right; else the first one that the module takes at all."""
+        if not runner.takes_mask:
+            self.notes.append("its forward takes no mask: padding is known by its id, if at all")
+            return
+        taken, failure = [], None
+        expected = self.expected_end()
+        for form in MASK_FORMS:
+            self.mask_form = form
+            try:
+                end = final_or_last(self.sample_run(runner), run_shape(self.case, self.references))
+            except Exception as error:
+                failure = failure or error
+                continue
+            taken.append(form)
+            if end is not None and self.off(end, expected) < CLOSE:
+                break
+        else:
+            if not taken:
+                raise UserError(
+                    f"{self.name} cannot be called: {type(failure).__name__}: {' '.join(str(failure).split())[:300]}"
+                ) from failure
+            self.mask_form = taken[0]
+        if self.mask_form != next(iter(MASK_FORMS)):
+            self.notes.append(f"takes its mask as {self.mask_form}")
+
+    def expected_end(self):
+        name = f"{self.family}_encoder" + (" zero types" if self.zero_types else "")
+        case = self.references.cases_named(name)[0]
+        return torch.from_numpy(self.references.arrays[list(case["output"].values())[-1]])
+
+    def off(self, end, expected):
+        mask = torch.from_numpy(self.references.arrays[self.case["arguments"]["attention_mask"]["array"]]) == 1
+        if end.shape != expected.shape:
+            return float("inf")
+        return float((end.detach().double() - expected)[mask].abs().max())
+
+    # ---- the rungs
+
+    def provide(self):
+        """Set an attribute for each rung that this module can be asked."""
+        family = self.family
+        provided = {f"{family}_encoder": self.encoder}
+        if self.layers_seen:
+            layer = "distilbert_layer" if family == "distilbert" else "layer"
+            provided |= {f"{family}_embeddings": self.embeddings, layer: self.layer}
+            provided |= {f"{'distilbert' if family == 'distilbert' else 'bert'}_layer_dropout": self.layer_dropout}
+            if family == "bert":
+                provided |= {
+                    "bert_embeddings_dropout": self.embeddings_dropout,
+                    "loss_and_gradients": self.loss_and_gradients,
+                }
+            if self.pools and family != "roberta":
+                provided |= {"pooler": self.pooler} if family == "bert" else {}
+            if self.classifies:
+                provided |= {f"{family}_head": self.head, f"{family}_head_dropout": self.head_dropout}
+        for name, function in provided.items():
+            setattr(self, name, function)
+
+    def encoder(self, input_ids, attention_mask, *rest):
+        types, weights, config = self.typed(input_ids, rest)
+        _, runner, _ = self.ready(config, weights)
+        run = runner.run(input_ids, attention_mask, types)
+        final = final_state(run.returned, input_ids.shape)
+        if not self.layers_seen:
+            return [final_or_last(run, input_ids.shape)]
+        return [*run.states[:-1], final] if final is not None else run.states
+
+    def typed(self, input_ids, rest):
+        """(token types, weights, config) of the arguments after ids and mask: DistilBERT and RoBERTa have no types."""
+        *types, weights, config = rest
+        return types[0] if types else torch.zeros_like(input_ids), weights, config
+
+    def embeddings(self, *arguments):
+        ids, types, mask, weights, config = self.sorted_embeddings(arguments)
+        _, runner, _ = self.ready(config, weights)
+        return runner.run(ids, mask, types, stop=True).inputs[0]
+
+    def embeddings_dropout(self, *arguments):
+        ids, types, mask, weights, config = self.sorted_embeddings(arguments[:-1])
+        module, runner, _ = self.ready(config, weights)
+        with training(outside_of(module, runner.layers)):
+            return runner.run(ids, mask, types, stop=True).inputs[0]
+
+    def sorted_embeddings(self, arguments):
+        if len(arguments) == 5:
+            return arguments
+        ids, mask, weights, config = arguments
+        return ids, torch.zeros_like(ids), mask, weights, config
+
+    def layer(self, hidden, attention_mask, weights, config):
+        return self.run_layer(hidden, attention_mask, weights, config)
+
+    def layer_dropout(self, hidden, attention_mask, weights, config, dropout):
+        return self.run_layer(hidden, attention_mask, weights, config, train=True)
+
+    def run_layer(self, hidden, mask, weights, config, train=False):
+        start = "transformer.layer.0." if self.family == "distilbert" else "encoder.layer.0."
+        config = config if config.get("model_type") == self.family else self.config
+        _, runner, _ = self.ready(config, {start + name: weight for name, weight in weights.items()})
+        (_, layer), ids = runner.layers[0], self.some_ids(mask)
+        with training(layer.modules() if train else ()):
+            return runner.run(ids, mask, torch.zeros_like(ids), first=hidden).outputs[0]
+
+    def some_ids(self, mask):
+        return torch.where(mask == 1, 5, self.config["pad_token_id"])
+
+    def pooler(self, hidden, attention_mask, weights):
+        return self.run_head(hidden, attention_mask, weights, self.config_size(), POOLED)
+
+    def head(self, hidden, attention_mask, weights):
+        return self.run_head(hidden, attention_mask, weights, 6, ("logits",))
+
+    def head_dropout(self, hidden, attention_mask, weights, dropout):
+        return self.run_head(hidden, attention_mask, weights, 6, ("logits",), train=True)
+
+    def run_head(self, hidden, mask, weights, width, names, train=False):
+        module, runner, _ = self.ready(self.config, weights)
+        ids = self.some_ids(mask)
+        with contextlib.ExitStack() as modes:
+            if train:  # from the end of the last layer on
+                handle = runner.layers[-1][1].register_forward_hook(
+                    lambda *_: modes.enter_context(training(outside_of(module, runner.layers))) and None
+                )
+                modes.callback(handle.remove)
+            run = runner.run(ids, mask, torch.zeros_like(ids), last=hidden)
+        return vector_in(run.returned, len(ids), width, names)
+
+    def loss_and_gradients(self, input_ids, attention_mask, token_type_ids, labels, weights, config):
+        module, runner, assignment = self.ready(config, weights)
+        own = {
+            name: weight.clone().requires_grad_()
+            for name, weight in weights.items()
+            if name.startswith(("pooler", "classifier"))
+        }
+        module.zero_grad(set_to_none=True)
+        run = runner.run(input_ids, attention_mask, token_type_ids)
+        size, theirs = hidden_size(config), {}
+        logits = (
+            vector_in(run.returned, len(labels), len(own["classifier.bias"]), ("logits",)) if self.classifies else None
+        )
+        pooled = vector_in(run.returned, len(labels), size, POOLED) if self.pools else None
+        if logits is None:
+            if pooled is None:
+                first = final_or_last(run, input_ids.shape)[:, 0]
+                pooled = functional.linear(first, own["pooler.dense.weight"], own["pooler.dense.bias"]).tanh()
+            logits = functional.linear(pooled, own["classifier.weight"], own["classifier.bias"])
+        loss = functional.cross_entropy(logits, labels)
+        loss.backward()
+        theirs = assignment.gradients(module, weights)
+        if self.folds_types:
+            types = torch.zeros_like(weights["embeddings.token_type_embeddings.weight"])
+            types[0] = theirs["embeddings.position_embeddings.weight"].sum(0)
+            theirs["embeddings.token_type_embeddings.weight"] = types
+        return loss.detach(), theirs | {name: weight.grad for name, weight in own.items() if weight.grad is not None}
+
+
+def hidden_size(config):
+    return config.get("hidden_size") or config["dim"]
+
+
+def final_or_last(run, shape):
+    """The last hidden state: what was returned, or what the last layer gave."""
+    final = final_state(run.returned, shape)
+    return final if final is not None else run.outputs[-1] if run.outputs else None
+
+
+def run_shape(case, references):
+    return tuple(references.arrays[case["arguments"]["input_ids"]["array"]].shape)
+
+
+def outside_of(module, layers):
+    """The modules that are part of no layer."""
+    inside = {id(part) for _, layer in layers for part in layer.modules()}
+    return [part for part in module.modules() if id(part) not in inside]
+
+
+@contextlib.contextmanager
+def training(modules):
+    """These modules, and none inside of them, in training mode."""
+    modules = list(modules)
+    for module in modules:
+        module.training = True
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.training = False
+
+
+def sizes(config, weights):
+    """{BERT's name: shape} for another configuration of the same family."""
+    words = {"dim": "hidden_size", "n_layers": "num_hidden_layers", "hidden_dim": "intermediate_size"}
+    named = {words.get(key, key): value for key, value in config.items()}
+    hidden, inner = named["hidden_size"], named["intermediate_size"]
+    old = {len(weights["embeddings.LayerNorm.weight"]): hidden,
+           len(weights["encoder.layer.0.intermediate.dense.bias"]): inner,
+           len(weights["embeddings.word_embeddings.weight"]): named["vocab_size"],
+           len(weights["embeddings.position_embeddings.weight"]): named["max_position_embeddings"]}  # fmt: skip
+    shapes = {}
+    for name, weight in weights.items():
+        shape = tuple(old.get(size, size) for size in weight.shape)
+        if name.startswith("encoder.layer."):
+            if name.startswith("encoder.layer.0."):
+                rest = name.removeprefix("encoder.layer.0.")
+                shapes |= {f"encoder.layer.{i}.{rest}": shape for i in range(named["num_hidden_layers"])}
+        else:
+            shapes[name] = shape
+    return shapes

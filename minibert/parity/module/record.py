@@ -1,0 +1,211 @@
+"""Run a learner's module: find its layers, keep what each of them is given and gives, put other inputs in their place."""
+
+import contextlib
+import inspect
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from .build import plain
+
+IDS = "inputids ids x tokens input inputs src tokenids inputtokens seq idx inputid sequence source sentence sentences batch"
+MASK = "attentionmask mask attnmask paddingmask padmask srcmask inputmask masks attentionmasks padattnmask extendedattentionmask"
+BLOCKED = "srckeypaddingmask keypaddingmask"  # True where there is nothing to attend to
+TYPES = "tokentypeids segmentids segmentlabel segmentinfo segmentlabels tokentypes tokentype seg segments segment segs typeids types"
+KINDS = {
+    name: kind
+    for kind, names in (("ids", IDS), ("mask", MASK), ("blocked", BLOCKED), ("types", TYPES))
+    for name in names.split()
+}
+
+MASK_FORMS = {  # how a forward may want its mask; the first one is BERT's, and most people's
+    "[B, T], 1 for a token": lambda mask, dtype: mask,
+    "[B, T], True for a token": lambda mask, dtype: mask.bool(),
+    "[B, T] of floats": lambda mask, dtype: mask.to(dtype),
+    "[B, 1, 1, T], 1 for a token": lambda mask, dtype: mask[:, None, None, :],
+    "[B, 1, 1, T], True for a token": lambda mask, dtype: mask[:, None, None, :].bool(),
+    "[B, 1, 1, T], 0 for a token and -10000 for padding": lambda mask, dtype: (1 - mask[:, None, None, :].to(dtype)) * -1e4,
+    "[B, 1, T], 1 for a token": lambda mask, dtype: mask[:, None, :],
+    "[B, T, T], 1 for a token": lambda mask, dtype: mask[:, None, :].expand(-1, mask.shape[1], -1),
+    "[B, T], True for padding": lambda mask, dtype: mask == 0,
+}  # fmt: skip
+
+
+def find_layers(module, config):
+    """[(path, module)]: the layers of an encoder, in order; [] where they cannot be told."""
+    count, size = config["num_hidden_layers"], config["hidden_size"]
+    lists = [
+        (path, list(child))
+        for path, child in module.named_modules()
+        if isinstance(child, (nn.ModuleList, nn.Sequential))
+        and len(child)
+        and alike(child)
+        and is_layer(child[0], size)
+    ]
+    if lists:
+        lists.sort(key=lambda item: (len(item[1]) != count, item[0].count(".")))
+        path, children = lists[0]
+        return [(f"{path}.{i}" if path else str(i), child) for i, child in enumerate(children)]
+    found = []
+    for path, child in module.named_modules():
+        if path and is_layer(child, size) and not any(path.startswith(f"{other}.") for other, _ in found):
+            found.append((path, child))
+    return found
+
+
+def alike(children):
+    return len({type(child) for child in children}) == 1
+
+
+def is_layer(module, size):
+    """Does it hold one layer's weights: a way up and one down, and at least one square or threefold one?"""
+    shapes = [tuple(p.shape) for p in module.parameters() if p.dim() == 2 and size in p.shape]
+    inner = [max(shape) for shape in shapes if shape[0] != shape[1] and shape != (3 * size, size) and max(shape) > size]
+    square = [shape for shape in shapes if shape in ((size, size), (3 * size, size)) or shape[0] < size]
+    return len(inner) == 2 and inner[0] == inner[1] and bool(square)
+
+
+class Stop(Exception):
+    """Ends a run after the embeddings."""
+
+
+@dataclass
+class Run:
+    """What one call of a module gave: each layer's input and output, and what the module returned."""
+
+    inputs: list = field(default_factory=list)
+    outputs: list = field(default_factory=list)
+    returned: object = None
+
+    @property
+    def states(self):
+        """L + 1 tensors: what the first layer was given, and what each layer gave."""
+        return [*self.inputs[:1], *self.outputs]
+
+
+class Runner:
+    """Calls a module with BERT's arguments under whatever names its forward has for them."""
+
+    def __init__(self, module, layers):
+        self.module, self.layers = module, layers
+        self.mask_form = next(iter(MASK_FORMS))
+        self.kinds = argument_kinds(module)
+        self.takes_types = "types" in self.kinds.values()
+        self.takes_mask = bool({"mask", "blocked"} & set(self.kinds.values()))
+
+    def arguments(self, ids, mask, types):
+        dtype = next(self.module.parameters()).dtype
+        made = {
+            "ids": lambda: ids,
+            "types": lambda: types,
+            "mask": lambda: MASK_FORMS[self.mask_form](mask, dtype),
+            "blocked": lambda: mask == 0,
+        }
+        return {name: made[kind]() for name, kind in self.kinds.items()}
+
+    def run(self, ids, mask, types, first=None, last=None, stop=False):
+        """Call it. first: stands in for what the first layer is given. last: for what the last layer gives."""
+        run = Run()
+        with contextlib.ExitStack() as hooks:
+            for number, (_, layer) in enumerate(self.layers):
+                before = keep_input(run, ids.shape, first if number == 0 else None, stop)
+                after = keep_output(run, ids.shape, last if number == len(self.layers) - 1 else None)
+                hooks.callback(layer.register_forward_pre_hook(before, with_kwargs=True).remove)
+                hooks.callback(layer.register_forward_hook(after, with_kwargs=True).remove)
+            with contextlib.suppress(Stop):
+                run.returned = self.module(**self.arguments(ids, mask, types))
+        return run
+
+
+def argument_kinds(module):
+    """{argument of forward: what it is}: "ids", "mask", "blocked" or "types". What has a default and no known name is left."""
+    kinds, parameters = {}, inspect.signature(module.forward).parameters.values()
+    for parameter in parameters:
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        kind = KINDS.get(plain(parameter.name))
+        if kind and kind not in kinds.values():
+            kinds[parameter.name] = kind
+        elif parameter.default is parameter.empty and "ids" not in kinds.values():
+            kinds[parameter.name] = "ids"
+        elif parameter.default is parameter.empty:
+            rest = [kind for kind in ("mask", "types") if kind not in kinds.values()]
+            if rest:
+                kinds[parameter.name] = rest[0]
+    return kinds
+
+
+def hidden_in(value, shape):
+    """(the tensor of hidden states in what a layer got or gave, its batch axis), through tuples and dicts; or (None, 0)."""
+    if torch.is_tensor(value):
+        if value.dim() == 3 and tuple(value.shape[:2]) == tuple(shape):
+            return value, 0
+        if value.dim() == 3 and tuple(value.shape[:2]) == tuple(shape)[::-1]:
+            return value, 1
+        return None, 0
+    parts = value.values() if hasattr(value, "values") else value if isinstance(value, (list, tuple)) else ()
+    for part in parts:
+        tensor, axis = hidden_in(part, shape)
+        if tensor is not None:
+            return tensor, axis
+    return None, 0
+
+
+def keep_input(run, shape, substitute, stop):
+    def hook(layer, args, kwargs):
+        tensor, axis = hidden_in([*args, *kwargs.values()], shape)
+        if tensor is not None:
+            run.inputs.append(tensor.transpose(0, 1) if axis else tensor)
+        if stop:
+            raise Stop
+        if substitute is None or tensor is None:
+            return None
+        new = substitute.transpose(0, 1) if axis else substitute
+        args = tuple(new if value is tensor else value for value in args)
+        return args, {name: new if value is tensor else value for name, value in kwargs.items()}
+
+    return hook
+
+
+def keep_output(run, shape, substitute):
+    def hook(layer, args, kwargs, output):
+        tensor, axis = hidden_in(output, shape)
+        if tensor is None:
+            return None
+        run.outputs.append(tensor.transpose(0, 1) if axis else tensor)
+        if substitute is None:
+            return None
+        new = substitute.transpose(0, 1) if axis else substitute
+        return new if torch.is_tensor(output) else type(output)(new if part is tensor else part for part in output)
+
+    return hook
+
+
+def final_state(returned, shape):
+    """The last hidden state [B, T, E] in what a module returned; None where there is none."""
+    for name in ("last_hidden_state", "sequence_output", "hidden_states", "last_hidden_states", "output"):
+        if hasattr(returned, "keys") and name in returned:
+            returned = returned[name]
+            break
+    if isinstance(returned, (list, tuple)) and returned and isinstance(returned[0], (list, tuple)):
+        returned = returned[0]  # every layer's output, in a list
+        return hidden_in(list(returned)[::-1], shape)[0]
+    tensor, axis = hidden_in(returned, shape)
+    return tensor.transpose(0, 1) if axis and tensor is not None else tensor
+
+
+def vector_in(returned, batch, width, names):
+    """A tensor [B, width] in what a module returned, by name where it has names; None where there is none."""
+    if torch.is_tensor(returned):
+        return returned if tuple(returned.shape) == (batch, width) else None
+    if hasattr(returned, "keys"):
+        for name in names:
+            if name in returned and torch.is_tensor(returned[name]):
+                return vector_in(returned[name], batch, width, names)
+        returned = [returned[key] for key in returned.keys()]
+    if isinstance(returned, (list, tuple)):
+        for part in returned:
+            if (found := vector_in(part, batch, width, names)) is not None:
+                return found
+    return None

@@ -21,6 +21,7 @@ from .frozen import encode, fit_heads
 from .head import NATIVE, POOLINGS, Classifier, resolve_head
 from .load import put_head, read_encoder, read_tokenizer, save_classifier
 from .metrics import softmax
+from .plumbing import processes
 from .plumbing.checkpoint import find_checkpoint
 from .plumbing.device import resolve_device, resolve_precision
 from .plumbing.files import UserError, read_checked_json, write_checked_json
@@ -74,9 +75,11 @@ def prepare(options, folder, say):
     """Read and check all that a run needs: a `Job`. Nothing is written. Raises UserError."""
     device = resolve_device(options.device)
     precision, why = resolve_precision(options.precision, device)
+    options.quiet = options.quiet or not processes.is_first()
     columns = Columns(options.text_column, options.pair_column, options.label_column, options.group_column)
-    task = load_task(options.task, options.data, options.limit, options.test_limit, columns, options.sample)
-    checkpoint = find_checkpoint(options.model)
+    with processes.one_after_the_other():
+        task = load_task(options.task, options.data, options.limit, options.test_limit, columns, options.sample)
+        checkpoint = find_checkpoint(options.model)
     tokenizer, encoder = read_tokenizer(checkpoint), read_encoder(checkpoint)
     check_vocabulary(tokenizer, encoder.config, checkpoint)
     longest = encoder.config.longest
@@ -166,14 +169,17 @@ def run_rows(job):
     known = fingerprint(job.task)
     results = {"majority": {}, "bag-of-words": {}, "frozen": {}, "finetuned": {}}
     for seed in options.seeds:
-        results["majority"][seed] = keep(job, "majority", known, lambda: majority_row(job))
-        results["bag-of-words"][seed] = keep(job, "bag-of-words", known, lambda: bag_of_words_row(job))
+        if processes.is_first():
+            with processes.alone():
+                results["majority"][seed] = keep(job, "majority", known, lambda: majority_row(job))
+                results["bag-of-words"][seed] = keep(job, "bag-of-words", known, lambda: bag_of_words_row(job))
         if options.mode in ("both", "frozen"):
             results["frozen"][seed] = keep(job, f"frozen-{seed}", known, lambda seed=seed: frozen_row(job, seed))
         if options.mode in ("both", "finetune"):
             key = f"finetuned-{seed}"
             results["finetuned"][seed] = keep(job, key, known, lambda seed=seed: finetuned_row(job, seed))
-            job.training_state(seed).unlink(missing_ok=True)  # only now: a kill before loses nothing
+            if processes.is_first():
+                job.training_state(seed).unlink(missing_ok=True)  # only now: a kill before loses nothing
     return {name: by_seed for name, by_seed in results.items() if by_seed}
 
 
@@ -193,16 +199,21 @@ def weights_hash(encoder):
 
 
 def keep(job, key, data, compute):
-    """`compute()`, a dict of JSON values, or what it returned before. data: the hash of the texts that it is about."""
+    """`compute()`, a dict of JSON values, or what it returned before. data: the hash of the texts that it is about.
+
+    Of several processes all compute, the first one writes, and the others get nothing.
+    """
     path = job.folder / "work" / f"{key}.json"
-    if path.is_file():
+    if processes.tell(path.is_file()):
         result = read_checked_json(path)
         if result.get("data", data) != data:
             raise UserError(f"{path}: {job.task.name}'s texts have changed since; start another run with --output")
         return result
-    result = compute() | {"data": data}
-    write_checked_json(path, result)
-    return result
+    result = compute()
+    if not processes.is_first():
+        return None
+    write_checked_json(path, result | {"data": data})
+    return result | {"data": data}
 
 
 def make_result(job, probabilities, seconds, trainable, validation=None, **more):
@@ -253,6 +264,14 @@ def frozen_row(job, seed):
     job.say("", f"frozen encoder, seed {seed}")
     started = time.monotonic()
     features = frozen_features(job)
+    if not processes.is_first():
+        return None
+    with processes.alone():
+        return fit_frozen_row(job, seed, features, started)
+
+
+def fit_frozen_row(job, seed, features, started):
+    """The frozen row, from features. started: when its work began."""
     native_head = NATIVE[job.pretrained().config.family][1]
     heads = {None: ("linear", "mlp"), "native": (native_head,)}.get(job.options.head, (job.options.head,))
     pooling, head_name, head, tried = fit_heads(
@@ -314,22 +333,25 @@ def finetuned_row(job, seed):
     options = job.options
     classifier = new_training(job, seed)
     state = job.training_state(seed)
-    done = read_progress(state)
-    log = Log(job.folder / "log.jsonl", keep=lambda record: record["seed"] != seed or done.knows(record))
+    done, log = read_progress(state), None
+    if processes.is_first():
+        log = Log(job.folder / "log.jsonl", keep=lambda record: record["seed"] != seed or done.knows(record))
     if done.update:
         job.say(f"  going on after update {done.update:,}")
     micro_batches = job.device.type == "cpu" and 0 < options.micro_batch < options.batch_size
-    with touched_rows(classifier, micro_batches):
+    with touched_rows(classifier, micro_batches and processes.count() == 1):  # the exchange wants whole gradients
         progress = train(
             classifier, job.examples["train"], job.examples["validation"], train_settings(job, seed), job.device,
-            job.class_weights, state, True, lambda record: log({"seed": seed, **record}), options.quiet, "fine-tuning",
-            checkpoint_every=options.checkpoint_every,
+            job.class_weights, state, True, log and (lambda record: log({"seed": seed, **record})), options.quiet,
+            "fine-tuning", checkpoint_every=options.checkpoint_every,
         )  # fmt: skip
     started = time.monotonic()
     validation, probabilities = (
         softmax(predict(classifier, job.examples[part], job.device, job.precision, options.quiet, f"predicting {part}"))
         for part in ("validation", "test")
     )
+    if not processes.is_first():
+        return None
     seconds = progress.seconds + time.monotonic() - started
     job.say(f"  kept epoch {progress.best_epoch + 1}: validation accuracy {progress.best_accuracy:.4f}")
     save_if_best(job, "finetuned", seed, progress.best_accuracy, classifier.cpu())

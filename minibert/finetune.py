@@ -22,11 +22,21 @@ FREE_ON_RESUME = ("output", "resume", "quiet", "dry_run", "checkpoint_every")
 def main(argv=None):
     """Run the command; returns its exit code."""
     options = parse(argv)
-    from .experiment import new_training, prepare, run_rows, vectors_of_texts, weights_hash  # late, for --help
+    from .plumbing import processes  # late: --help need not wait for PyTorch
+    from .plumbing.device import resolve_device
+
+    with processes.together(resolve_device(options.device)):
+        return run(options, processes)
+
+
+def run(options, processes):
+    """One run, in one process or in several: the first one talks and writes. Returns the exit code."""
+    from .experiment import new_training, prepare, run_rows, vectors_of_texts, weights_hash
     from .plumbing.resume import machine
     from .report import write_report
 
-    say = (lambda *lines: None) if options.quiet else (lambda *lines: print(*lines, sep="\n", flush=True))
+    talks = processes.is_first() and not options.quiet
+    say = (lambda *lines: print(*lines, sep="\n", flush=True)) if talks else (lambda *lines: None)
     folder = Path(options.output)
     settings = {key: value for key, value in vars(options).items() if key not in FREE_ON_RESUME}
     if not options.dry_run:
@@ -38,12 +48,17 @@ def main(argv=None):
         updates = -(-len(job.examples["train"]) // options.batch_size) * options.epochs
         say(f"dry run: {updates:,} updates in {options.epochs} epochs would follow, for each seed; nothing was written")
         return 0
+    processes.wait_for_all()  # all have looked at the folder before the first one writes there
+    if not processes.is_first():
+        run_rows(job)
+        return 0
     with only_run_in(folder):
         check_output(folder, settings, options.resume)  # again: another run may have come and gone
         remove_leftovers(folder)
         keep_settings(folder, settings | {"weights": weights_hash(job.encoder), "machine": machine()}, say)
         results = run_rows(job)
-        write_report(job, results, vectors_of_texts(job, results))
+        with processes.alone():
+            write_report(job, results, vectors_of_texts(job, results))
     return 0
 
 

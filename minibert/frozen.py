@@ -19,6 +19,7 @@ from .baselines import by_validation_accuracy, fit_logistic
 from .evaluate import compute_all, predict
 from .head import HEADS, LinearHead, pool
 from .metrics import softmax
+from .plumbing import processes
 from .plumbing.checkpoint import read_safetensors, write_safetensors
 from .plumbing.files import UserError, cache_folder
 from .train import TrainSettings, train
@@ -55,8 +56,8 @@ def encode(encoder, examples, poolings, device, precision="fp32", quiet=False, n
     key = fingerprint(encoder, examples, poolings, device, precision)
     path = cache_folder() / "features" / f"{key}.safetensors"
     shape = (len(examples), encoder.config.hidden_size)
-    known = read_features(path, poolings, shape)
-    if known:
+    known = read_features(path, poolings, shape) if processes.is_first() else None
+    if processes.tell(known is not None):
         return known, 0
     encoder.to(device).eval()
 
@@ -66,6 +67,8 @@ def encode(encoder, examples, poolings, device, precision="fp32", quiet=False, n
 
     vectors = compute_all(pooled, examples, device, precision, quiet, name)
     vectors = dict(zip(poolings, vectors, strict=True))
+    if not processes.is_first():
+        return vectors, len(examples)
     try:
         write_safetensors(path, vectors, {"checksum": checksum(vectors)})
     except UserError as error:

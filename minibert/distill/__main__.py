@@ -24,7 +24,7 @@ def parse(argv):
     )
     add = parser.add_argument
     add("teacher", help="Hub id, or folder of an encoder or a classifier")
-    add("text", help=f"a .txt file with one text per line; or the training texts of {', '.join(TASKS)}, a file or a folder")
+    add("text", help=f"a .txt file, a text a line; or the training texts of {', '.join(TASKS)}, a file or a folder")
     add("--data", metavar="PATH", help="local copy of a built-in task's data, instead of downloading it")
     add("--limit", type=number(int, 2), metavar="N", help="use only N texts")
     add("--output", metavar="DIR", required=True, help="where the student goes")

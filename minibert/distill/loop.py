@@ -12,6 +12,7 @@ from tqdm import tqdm
 from ..batch import sorted_batches
 from ..evaluate import EVALUATION_TOKENS
 from ..head import Classifier, pool
+from ..plumbing import processes
 from ..plumbing.device import autocast, to_device
 from ..plumbing.resume import read_progress
 from ..train import TrainSettings, Validation, train
@@ -81,7 +82,7 @@ class Distillation:
         self.kept = torch.tensor(kept, device=device)
         self.names = settings.losses.split(",")
 
-    def losses(self, batch):
+    def losses(self, batch, weight=1.0):
         """How far the student is from the teacher: {name: scalar tensor}, for each loss that was asked for.
 
         batch: (input_ids, attention_mask, token_type_ids), [B, T] each, in the student's ids.
@@ -94,12 +95,12 @@ class Distillation:
             losses = {}
             if "hidden" in self.names:
                 targets = [states[layer + 1] for layer in self.layers]
-                losses["hidden"] = hidden_loss(student_states[1:], targets, mask)
+                losses["hidden"] = hidden_loss(student_states[1:], targets, mask, weight)
             if "relations" in self.names:
                 heads = self.student.encoder.config.num_attention_heads
-                losses["relations"] = relation_loss(student_relations, relations, mask, heads)
+                losses["relations"] = relation_loss(student_relations, relations, mask, heads, weight)
             if "logits" in self.names:
-                losses["logits"] = logit_loss(student_logits, logits, self.settings.temperature)
+                losses["logits"] = logit_loss(student_logits, logits, self.settings.temperature, weight)
         return losses
 
     @torch.inference_mode()
@@ -119,14 +120,17 @@ class Imitation:
 
     def __init__(self, distillation, examples, held_out):
         self.distillation, self.examples, self.held_out = distillation, examples, held_out
+        has_head = isinstance(distillation.student.model, Classifier)
+        self.uses_all_parameters = not has_head or "logits" in distillation.names
 
-    def losses(self, model, part, batch):
-        """The losses on a batch of examples: {name: scalar tensor}. `part` is all of it: see `distill`."""
-        return self.distillation.losses(self.examples.inputs(part))
+    def losses(self, model, part, batch, weight=1.0):
+        """The losses on a batch of examples: {name: scalar tensor}. `part` is all that this process has of it."""
+        return self.distillation.losses(self.examples.inputs(part), weight)
 
     def validate(self, model):
         """A `Validation`: mean losses on the texts that are held out."""
-        means = self.distillation.evaluate(self.held_out)
+        with processes.alone():  # a few texts: each process computes them all
+            means = self.distillation.evaluate(self.held_out)
         sentence = "held-out " + ", ".join(f"{name} {loss:.4f}" for name, loss in means.items())
         return Validation({f"held_out_{name}": round(loss, 6) for name, loss in means.items()}, sentence)
 

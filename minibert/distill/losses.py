@@ -2,6 +2,9 @@
 
 Each loss is 0 when the student does what the teacher does, and none of them needs a label. The sums are computed in
 fp32 or better, also where a model computes in half precision.
+
+Where several processes share a batch, what a loss is divided by belongs to the whole batch: so the sum of the
+processes' losses is the batch's. weight: 0 for a process that got nothing of the batch and only takes part, else 1.
 """
 
 import math
@@ -10,9 +13,10 @@ import torch
 from torch.nn import functional
 
 from ..model import additive_mask
+from ..plumbing import processes
 
 
-def hidden_loss(student, teacher, attention_mask):
+def hidden_loss(student, teacher, attention_mask, weight=1.0):
     """Squared distance of hidden states, relative to the teacher's squared length: a mean over the layers.
 
     student, teacher: lists of [B, T, E], in pairs. 0 is a perfect match; a student that answers 0 everywhere scores 1.
@@ -22,11 +26,12 @@ def hidden_loss(student, teacher, attention_mask):
     losses = []
     for ours, theirs in zip(student, teacher, strict=True):
         theirs = theirs.float()
-        losses.append(((ours.float() - theirs).square() * real).sum() / (theirs.square() * real).sum())
+        length = processes.sum_over_all((theirs.square() * real).sum() * weight)
+        losses.append(((ours.float() - theirs).square() * real).sum() * weight / length)
     return torch.stack(losses).mean()
 
 
-def relation_loss(student, teacher, attention_mask, num_heads):
+def relation_loss(student, teacher, attention_mask, num_heads, weight=1.0):
     """KL divergence (in nats) between two models' relations: a mean over real tokens, heads and kinds of relation.
 
     student, teacher: lists of [B, T, E], in pairs (queries, keys, values). A relation is softmax(X X^T / sqrt(D)),
@@ -35,11 +40,12 @@ def relation_loss(student, teacher, attention_mask, num_heads):
     """
     mask = additive_mask(attention_mask, torch.float32)  # [B, 1, 1, T], or None
     real = attention_mask[:, None, :].float()  # [B, 1, T]
+    tokens = processes.sum_over_all(real.sum() * weight)
     losses = []
     for ours, theirs in zip(student, teacher, strict=True):
         ours, theirs = log_relation(ours, mask, num_heads), log_relation(theirs, mask, num_heads)  # [B, H, T, T]
         divergence = (theirs.exp() * (theirs - ours)).sum(-1)  # [B, H, T]
-        losses.append((divergence * real).sum() / (real.sum() * num_heads))
+        losses.append((divergence * real).sum() * weight / (tokens * num_heads))
     return torch.stack(losses).mean()
 
 
@@ -50,11 +56,12 @@ def log_relation(x, mask, num_heads):
     return (scores.float() if mask is None else scores + mask).log_softmax(dim=-1)
 
 
-def logit_loss(student, teacher, temperature):
+def logit_loss(student, teacher, temperature, weight=1.0):
     """KL divergence between softened class probabilities [B, C], times temperature^2 (Hinton et al. 2015, section 2).
 
     The factor keeps the size of the gradient when the temperature changes.
     """
     ours = (student.float() / temperature).log_softmax(-1)
     theirs = (teacher.float() / temperature).log_softmax(-1)
-    return functional.kl_div(ours, theirs, reduction="batchmean", log_target=True) * temperature**2
+    texts = processes.sum_over_all(ours.new_tensor(len(ours)) * weight)
+    return functional.kl_div(ours, theirs, reduction="sum", log_target=True) * weight / texts * temperature**2

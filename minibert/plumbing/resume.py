@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from . import processes
 from .checkpoint import read_safetensors, write_safetensors
 from .files import UserError, read_text, write_text
 
@@ -77,7 +78,8 @@ def read_state(path):
 def machine():
     """What changes the last bits of a result, besides its settings."""
     processor = torch.backends.cpu.get_cpu_capability()
-    return {"threads": torch.get_num_threads(), "torch": torch.__version__, "processor": processor}
+    counts = {"processes": processes.count(), "threads": torch.get_num_threads()}
+    return {**counts, "torch": torch.__version__, "processor": processor}
 
 
 def load_state(path, model, optimizer, scaler, settings, num_examples, device, say=print):

@@ -31,6 +31,8 @@ os.environ.setdefault("RUST_BACKTRACE", "0")
 HERE = Path(__file__).parent
 sys.path[:0] = [path for path in (str(HERE.parent), str(HERE)) if path not in sys.path]
 
+from fuzz_targets import NAMED  # noqa: E402
+
 from minibert.plumbing.files import UserError  # noqa: E402
 
 MODULES = [path.stem for path in sorted((HERE / "fuzz_targets").glob("[a-z]*.py"))]
@@ -56,6 +58,7 @@ def run_case(target, name, seed):
     folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
     log = io.StringIO()
     before = memory_used()
+    NAMED.clear()
     try:
         with only_writing_in(folder) as written, limited(), contextlib.redirect_stdout(log), redirected_errors(log):
             try:
@@ -84,8 +87,7 @@ def problem_with_message(message, folder):
     if len(message.replace(str(folder), "")) > LONGEST_MESSAGE:
         return "a message of unreadable length"
     names = {path.name for path in folder.rglob("*")} | {folder.name}
-    names |= {"--", "http://", "standard input", "mine.csv", "none.py"}
-    if not any(name in message for name in names):
+    if not any(name in message for name in (*names, *NAMED, "--", "http://", "standard input")):
         return "a message that names neither file nor option"
     return None
 

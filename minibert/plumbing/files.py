@@ -54,6 +54,8 @@ def atomic_path(path):
     A reader sees the old file or the new one, never half of one. Raises UserError when the disk refuses.
     """
     path = Path(path)
+    if "\0" in str(path):
+        raise UserError(f"{path}: a file name cannot hold a NUL byte")
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

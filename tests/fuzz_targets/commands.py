@@ -13,8 +13,10 @@ from safetensors.torch import save_file
 from minibert import finetune, predict
 from minibert.distill import __main__ as distill
 from minibert.parity import __main__ as parity
+from minibert.plumbing.command import describe
+from minibert.plumbing.files import UserError
 
-from . import NASTY_NUMBERS, NASTY_TEXTS, change_bytes, change_json, nasty_value, write_json_text
+from . import NASTY_NUMBERS, NASTY_TEXTS, change_bytes, change_json, may_be_named, nasty_value, write_json_text
 from .templates import FAMILIES, copy, data, run, run_arguments, template
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # nothing here asks anyone
@@ -67,10 +69,15 @@ def change_words(random, words, options):
 
 def call(main, words):
     """Run a command's `main`; its exit code has to be one that the command knows."""
+    may_be_named(words)
     try:
         code = main(words)
     except SystemExit as stop:  # --help
         code = stop.code
+    except (OSError, UnicodeError) as error:  # the command itself makes these one line; see plumbing/command.py
+        message, code = describe(error)
+        assert code == 2
+        raise UserError(message) from error
     assert code in (0, 1, None), code
 
 

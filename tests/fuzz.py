@@ -194,7 +194,9 @@ def fuzz(name, target, count, seed, show=False):
         if outcome == "find":
             last = details.strip().splitlines()[-1]
             kinds[last.split(":")[0]] += 1
-            print(f"{name} {number}: {details if show or kinds[last.split(':')[0]] <= 2 else last[:200]}", flush=True)
+            whole = show or kinds[last.split(":")[0]] <= 2
+            lines = [line[:500] for line in (details if whole else last).splitlines()]
+            print(f"{name} {number}:", *lines, sep="\n  " if whole else " ", flush=True)
         elif show:
             print(f"{name} {number}: {outcome} {details}")
     print(

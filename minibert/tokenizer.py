@@ -191,7 +191,7 @@ def from_vocabulary(vocabulary, config, source="vocab.txt"):
     unknown = special_text(config.get("unk_token")) or "[UNK]"
     table = {token: number for number, token in enumerate(vocabulary)}
     if unknown not in table:
-        raise UserError(f"{source}: has no {unknown[:80]}: not a BERT vocabulary?")
+        raise UserError(f"{source}: has no {shown(unknown)}: not a BERT vocabulary?")
     backend = tokenizers.Tokenizer(models.WordPiece(table, unk_token=unknown, max_input_chars_per_word=100))
     backend.normalizer = normalizers.BertNormalizer(
         handle_chinese_chars=config.get("tokenize_chinese_chars", True),

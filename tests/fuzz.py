@@ -86,8 +86,9 @@ def problem_with_message(message, folder):
         return "a message with line breaks or control characters"
     if len(message.replace(str(folder), "")) > LONGEST_MESSAGE:
         return "a message of unreadable length"
-    names = {path.name for path in folder.rglob("*")} | {folder.name}
-    if not any(name in message for name in (*names, *NAMED, "--", "http://", "standard input")):
+    names = {path.name for path in folder.rglob("*")} | {folder.name} | NAMED
+    names |= {"--", "http://", "standard input", "empty name", "config.json"}
+    if not any(name in message for name in names):
         return "a message that names neither file nor option"
     return None
 

@@ -15,8 +15,8 @@ from minibert.plumbing.files import csv_text
 from minibert.predict import load_classifier
 
 LABELS = [
-    "a, b", 'say "no"', "two\nlines", "😀 happy", "x" * 300, "=1+1", "```", "<blink>no</blink>", "a|b", "../up", "nan", "`",
-    "[x](javascript:alert(1))", "\x1b[31mred", "label", "-7", "\u202eback", "1e5", "_em_", "&lt;",
+    "a, b", 'say "no"', "two\nlines", "😀 happy", "x" * 300, "=1+1", "```", "<blink>no</blink>", "a|b", "../up", "nan",
+    "`", "[x](javascript:alert(1))", "\x1b[31mred", "label", "-7", "\u202eback", "1e5", "_em_", "&lt;",
 ]  # fmt: skip
 
 

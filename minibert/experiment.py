@@ -24,7 +24,7 @@ from .metrics import softmax
 from .plumbing import processes
 from .plumbing.checkpoint import find_checkpoint
 from .plumbing.device import resolve_device, resolve_precision
-from .plumbing.files import UserError, read_checked_json, write_checked_json
+from .plumbing.files import UserError, one_line, read_checked_json, write_checked_json
 from .plumbing.resume import Log, read_progress
 from .tokenizer import check_vocabulary
 from .train import TrainSettings, train
@@ -122,7 +122,7 @@ def describe(job):
     task, config, names = job.task, job.encoder.config, job.label_names
     return [
         f"task: {task.name}; {len(task.train):,} train, {len(task.validation):,} validation, {len(task.test):,} test; "
-        f"labels {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}",
+        f"labels {', '.join(one_line(name)[:40] for name in names[:8])}{', ...' if len(names) > 8 else ''}",
         f"splits: {task.splits}",
         f"model: {job.options.model} ({config.model_type}, {config.num_hidden_layers} layers, "
         f"width {config.hidden_size})",

@@ -25,6 +25,7 @@ from .tokenizer import (
     from_merges,
     from_vocabulary,
     library_errors,
+    silent_panics,
     special_tokens,
 )
 
@@ -242,8 +243,9 @@ def read_tokenizer(folder):
     source = folder / "tokenizer.json"
     if source.is_file():
         text = read_text(source)
-        with library_errors(f"{source}: not a tokenizer"):
+        with library_errors(f"{source}: not a tokenizer"), silent_panics():
             backend = tokenizers.Tokenizer.from_str(text)
+            backend.encode_batch_fast(["A text, to see whether it can be read."])
     elif (folder / "vocab.txt").is_file():
         source = folder / "vocab.txt"
         lines = [line.rstrip("\r") for line in read_text(source).rstrip("\n").split("\n")]

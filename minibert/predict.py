@@ -16,7 +16,7 @@ from .metrics import softmax
 from .plumbing.checkpoint import find_checkpoint
 from .plumbing.command import Parser, run_command
 from .plumbing.device import resolve_device, resolve_precision
-from .plumbing.files import UserError, read_text
+from .plumbing.files import UserError, csv_text, one_line, read_text
 from .tokenizer import check_vocabulary
 
 
@@ -116,12 +116,12 @@ def write(texts, probabilities, label_names, form):
     for text, row in zip(texts, probabilities, strict=True):
         label = label_names[row.argmax()]
         if form == "csv":
-            table.writerow([text, label, *(f"{value:.6f}" for value in row)])
+            table.writerow([csv_text(text), csv_text(label), *(f"{value:.6f}" for value in row)])
         elif form == "jsonl":
             scores = {name: round(float(value), 6) for name, value in zip(label_names, row, strict=True)}
             print(json.dumps({"text": text, "label": label, "scores": scores}, ensure_ascii=False))
         else:
-            print(f"{label}\t{row.max():.4f}\t{text}")
+            print(f"{one_line(label)}\t{row.max():.4f}\t{text}")
 
 
 if __name__ == "__main__":

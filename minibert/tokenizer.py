@@ -9,6 +9,7 @@ reviews say what they think at the end, too).
 
 import contextlib
 import json
+import os
 import re
 from pathlib import Path
 
@@ -37,6 +38,9 @@ class Tokenizer:
         backend.no_truncation()
         backend.no_padding()
         ids = {token: backend.token_to_id(token) for token in (cls, sep, pad)}
+        largest = max(backend.get_vocab(with_added_tokens=True).values(), default=-1)
+        if largest >= 2**31:
+            raise UserError(f"{source}: has a token with the number {largest}, which no model has an embedding for")
         absent = [token for token, number in ids.items() if number is None]
         self.is_roberta = cls == ROBERTA_TOKENS["cls"]
         if absent:
@@ -45,7 +49,7 @@ class Tokenizer:
         # `encode` places these itself; whoever else opens a saved tokenizer.json finds them done there.
         processing = RobertaProcessing if self.is_roberta else BertProcessing
         backend.post_processor = processing((sep, ids[sep]), (cls, ids[cls]))
-        self.backend, self.source = backend, source
+        self.backend, self.source, self.largest_id = backend, source, largest
         self.max_length = max_length
         self.cls_id, self.sep_id, self.pad_id = ids[cls], ids[sep], ids[pad]
 
@@ -91,7 +95,10 @@ class Tokenizer:
     def pieces(self, texts):
         """The ids of each text's pieces, no special tokens, nothing cut. The library works on all cores."""
         with library_errors(f"{self.source}: cannot read a text"):
-            return [encoding.ids for encoding in self.backend.encode_batch_fast(texts, add_special_tokens=False)]
+            try:
+                return [encoding.ids for encoding in self.backend.encode_batch_fast(texts, add_special_tokens=False)]
+            except TypeError:  # what the library says here is about its own types
+                raise ValueError("it is not a string, or holds half a surrogate pair") from None
 
     def save(self, folder):
         """Write `tokenizer.json` and `tokenizer_config.json`, which transformers' AutoTokenizer reads."""
@@ -116,7 +123,7 @@ class Tokenizer:
 
 def check_vocabulary(tokenizer, config, source):
     """Refuse a tokenizer that knows tokens for which the model has no embedding, or that pads with another token."""
-    known = 1 + max(tokenizer.backend.get_vocab(with_added_tokens=True).values(), default=-1)
+    known = tokenizer.largest_id + 1
     if known > config.vocab_size:
         raise UserError(
             f"{source}: the tokenizer knows {known} tokens, the model only {config.vocab_size}; "
@@ -155,10 +162,28 @@ def library_errors(where):
     """Turn whatever the `tokenizers` library raises into a UserError: a bare Exception, or a panic of its Rust code."""
     try:
         yield
-    except (KeyboardInterrupt, SystemExit, MemoryError):
-        raise
-    except BaseException as error:  # a panic is no Exception
+    except Exception as error:
         raise UserError(f"{where} ({error})") from None
+    except BaseException as error:  # a panic is no Exception, and its class cannot be imported
+        if type(error).__name__ != "PanicException":
+            raise
+        raise UserError(f"{where} ({error})") from None
+
+
+@contextlib.contextmanager
+def silent_panics():
+    """Keep what a panic of Rust code writes, past Python, to standard error from being seen: UserError says it."""
+    with contextlib.ExitStack() as stack:
+        try:
+            kept = os.dup(2)
+            stack.callback(os.close, kept)
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            stack.callback(os.close, nowhere)
+            os.dup2(nowhere, 2)
+            stack.callback(os.dup2, kept, 2)
+        except OSError:  # standard error is closed
+            pass
+        yield
 
 
 def from_vocabulary(vocabulary, config, source="vocab.txt"):
@@ -166,7 +191,7 @@ def from_vocabulary(vocabulary, config, source="vocab.txt"):
     unknown = special_text(config.get("unk_token")) or "[UNK]"
     table = {token: number for number, token in enumerate(vocabulary)}
     if unknown not in table:
-        raise UserError(f"{source}: has no {unknown[:80]}: not a BERT vocabulary?")
+        raise UserError(f"{source}: has no {shown(unknown)}: not a BERT vocabulary?")
     backend = tokenizers.Tokenizer(models.WordPiece(table, unk_token=unknown, max_input_chars_per_word=100))
     backend.normalizer = normalizers.BertNormalizer(
         handle_chinese_chars=config.get("tokenize_chinese_chars", True),

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from minibert import finetune, train
 from minibert.plumbing.files import UserError, read_checked_json, write_checked_json
 from minibert.plumbing.resume import Log
+from minibert.report.gather import gather_training
 
 
 @pytest.fixture
@@ -118,9 +119,39 @@ def test_a_damaged_line_of_the_log_is_named_by_its_number(line, stopped, tmp_pat
 
 def test_half_a_line_at_the_end_of_the_log_is_dropped(tmp_path):
     path = tmp_path / "log.jsonl"
-    path.write_text('{"update": 1}\n{"update": 2}\n{"upd', encoding="utf-8")
+    whole = '{"epoch": 1, "update": 1}\n{"epoch": 1, "update": 2}\n'
+    path.write_text(whole + '{"upd', encoding="utf-8")
     Log(path, keep=lambda line: line["update"] < 5)
-    assert path.read_text(encoding="utf-8") == '{"update": 1}\n{"update": 2}\n'
+    assert path.read_text(encoding="utf-8") == whole
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"seed": 0, "epoch": 1, "update": 9, "loss": 0.5, "learning_rate": 0.1}',
+        '{"seed": 0, "epoch": 1, "update": 9, "validation_loss": 0.5}',
+        '{"seed": 0, "epoch": 1, "update": 9, "validation_loss": NaN, "validation_accuracy": 1.0}',
+        '{"seed": 0, "epoch": 1, "update": 9, "loss": "low", "learning_rate": 0.1, "gradient_norm": 1}',
+        '{"epoch": 1, "update": 9, "loss": 0.5, "learning_rate": 0.1, "gradient_norm": 1}',
+        '{"seed": 0, "epoch": 1.5, "update": 9, "loss": 0.5, "learning_rate": 0.1, "gradient_norm": 1}',
+        '{"seed": 0, "epoch": 1, "update": 9, "loss": 1e300, "learning_rate": 0.1, "gradient_norm": 1}',
+        "true",
+    ],
+)
+def test_a_line_of_the_log_that_the_report_cannot_draw_is_named(line, tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_text(line + "\n", encoding="utf-8")
+    with pytest.raises(UserError) as caught:
+        gather_training(path)
+    assert str(path) in str(caught.value) and "delete this line" in str(caught.value)
+
+
+def test_an_update_whose_gradients_overflowed_is_left_out_of_the_curve(tmp_path):
+    record = {"seed": 0, "epoch": 1, "update": 1, "loss": 0.5, "learning_rate": 0.1, "gradient_norm": 1.0}
+    lines = [record, record | {"update": 2, "gradient_norm": float("inf")}, record | {"update": 3}]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    updates = gather_training(tmp_path / "log.jsonl")["updates"]["0"]
+    assert [point["update"] for point in updates] == [1, 3]
 
 
 def test_a_checksum_is_of_the_values_and_not_of_their_order(tmp_path):

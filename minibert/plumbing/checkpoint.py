@@ -72,7 +72,7 @@ def find_checkpoint(model):
         if "/" not in str(model) and (folder / "config.json").is_file():
             return folder.resolve()
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", str(model)):
-        raise UserError(f"{model}: no such folder, and not a Hub id either (name or owner/name)")
+        raise UserError(f"{model or 'an empty name'}: no such folder, and not a Hub id either (name or owner/name)")
     import huggingface_hub  # here, because a local folder has no use for it and it is slow to import
 
     try:

@@ -1,6 +1,7 @@
 """What a killed run needs to go on: its state, in one safetensors file, and its log."""
 
 import json
+import math
 import os
 import zlib
 from dataclasses import asdict, dataclass, field
@@ -124,24 +125,49 @@ def read_progress(path):
     return Progress(**read_state(path)[1]["progress"])
 
 
+def read_log(path):
+    """The records of a log.jsonl, each a dict of numbers; [] where there is no such file.
+
+    UserError names a line that is none of ours. The last one may be half a line, which a kill left, and is left out.
+    """
+    path = Path(path)
+    lines = read_text(path).split("\n") if path.is_file() else []
+    records = []
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            record = None
+        if is_record(record):
+            records.append(record)
+        elif number < len(lines):  # what follows the last newline is nothing, or half a line
+            raise UserError(f"{path}, line {number}: no record of a training; delete this line")
+    return records
+
+
+def is_record(value):
+    """Whether a value out of a log is an update's or a validation's record: numbers under names."""
+    return (
+        isinstance(value, dict)
+        and {"epoch", "update"} <= value.keys()
+        and all(type(value[name]) is int for name in ("epoch", "update"))
+        and all(type(number) in (int, float) and not 1e40 < abs(number) < math.inf for number in value.values())
+    )
+
+
 class Log:
     """log.jsonl: an object a line, flushed at once.
 
-    keep(record) says of each line that is there already whether it stays: resuming drops those that the run will write
-    again. UserError for a line that is none of ours; the last one may be half a line, which a kill left.
+    keep(record) says of each record that is there already whether it stays: resuming drops those that the run will
+    write again. Raises UserError as `read_log` does.
     """
 
     def __init__(self, path, keep=lambda record: True):
-        path = self.path = Path(path)
-        lines = read_text(path).splitlines() if path.is_file() else []
-        kept = []
-        for number, line in enumerate(lines, 1):
-            try:
-                if keep(json.loads(line)):
-                    kept.append(line + "\n")
-            except (ValueError, TypeError, KeyError, RecursionError):
-                if number < len(lines):
-                    raise UserError(f"{path}, line {number}: no record of a training; delete this line") from None
+        self.path = Path(path)
+        try:
+            kept = [json.dumps(record) + "\n" for record in read_log(path) if keep(record)]
+        except KeyError as error:
+            raise UserError(f"{path}: a line has no {error}; is this another program's log?") from None
         write_text(path, "".join(kept))
 
     def __call__(self, record):

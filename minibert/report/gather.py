@@ -25,7 +25,6 @@ Next: `sections.py`, which says it in words.
 """
 
 import importlib.metadata
-import json
 import platform
 import shlex
 
@@ -33,7 +32,8 @@ import numpy as np
 
 from .. import metrics
 from ..data.corpora import REVIEWS_GROUP
-from ..plumbing.files import read_json
+from ..plumbing.files import UserError, read_json
+from ..plumbing.resume import read_log
 from . import calibration, checks, copies, label_errors, tables, words
 from .data_facts import PARTS, gather_data
 from .gather_errors import gather_errors, interval, make_case
@@ -42,6 +42,8 @@ from .legible import legible
 MOST_CLASSES = 50  # whose confusion matrix is stored and shown whole
 WORST = 50  # suspected label errors listed
 UPDATES = 150  # points of a curve by update
+LOGGED = ("loss", "learning_rate", "gradient_norm")  # of an update, in log.jsonl
+VALIDATED = ("validation_accuracy", "validation_loss")  # of an epoch
 CURVE = 81  # points of an ROC curve
 
 
@@ -175,10 +177,13 @@ def roc_curve(labels, probabilities):
 def gather_training(path):
     """{"epochs": {seed: [validation records]}, "updates": {seed: [training records]}}, long runs thinned out."""
     epochs, updates = {}, {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-        record = json.loads(line)
-        seed = str(record.pop("seed"))
-        (epochs if "validation_loss" in record else updates).setdefault(seed, []).append(record)
+    for record in read_log(path):
+        kind, names = (epochs, VALIDATED) if "validation_loss" in record else (updates, LOGGED)
+        absent = next((name for name in ("seed", *names) if name not in record), None)
+        if absent or kind is epochs and not np.isfinite(list(record.values())).all():
+            problem = f"has no {absent}" if absent else "holds a number that is not finite"
+            raise UserError(f"{path}: the line of update {record['update']} {problem}; delete this line")
+        kind.setdefault(str(record.pop("seed")), []).append(record)
     for seed, records in epochs.items():
         for record in records:
             losses = [one["loss"] for one in updates.get(seed, ()) if one["epoch"] == record["epoch"]]
@@ -187,12 +192,12 @@ def gather_training(path):
 
 
 def thin_out(records):
-    """At most UPDATES records: means of neighbours, at the last one's update."""
+    """At most UPDATES records: means of neighbours, at the last one's update. Overflows of fp16 are left out."""
     width = -(-len(records) // UPDATES)
-    keys = ("loss", "learning_rate", "gradient_norm")
-    groups = [records[i : i + width] for i in range(0, len(records), width or 1)]
+    finite = [record for record in records if all(np.isfinite(record[key]) for key in LOGGED)]
+    groups = [finite[i : i + width] for i in range(0, len(finite), width or 1)]
     return [
-        {"update": group[-1]["update"]} | {key: float(f"{np.mean([one[key] for one in group]):.5g}") for key in keys}
+        {"update": group[-1]["update"]} | {key: float(f"{np.mean([one[key] for one in group]):.5g}") for key in LOGGED}
         for group in groups
     ]
 

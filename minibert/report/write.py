@@ -6,7 +6,7 @@ import csv
 import io
 import textwrap
 
-from ..plumbing.files import write_text
+from ..plumbing.files import csv_text, write_text
 from . import compact_json, markdown, page, tables, words
 from .checks import summary
 from .gather import gather
@@ -54,7 +54,10 @@ def print_answer(record):
 
 
 def write_predictions(path, test, probabilities):
-    """predictions.csv: text id, gold label, and for each experiment the prediction and the score of every label."""
+    """predictions.csv: text id, gold label, and for each experiment the prediction and the score of every label.
+
+    A label that a spreadsheet would run as a formula has an apostrophe in front.
+    """
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     experiments = [name for name in ("frozen", "finetuned") if name in probabilities]
@@ -64,8 +67,8 @@ def write_predictions(path, test, probabilities):
     writer.writerow(header)
     predictions = {name: probabilities[name].argmax(1) for name in experiments}
     for i in range(len(test)):
-        row = [test.ids[i], test.label_names[test.labels[i]]]
+        row = [csv_text(test.ids[i]), csv_text(test.label_names[test.labels[i]])]
         for name in experiments:
-            row += [test.label_names[predictions[name][i]], *probabilities[name][i].tolist()]
+            row += [csv_text(test.label_names[predictions[name][i]]), *probabilities[name][i].tolist()]
         writer.writerow(row)
     write_text(path, text.getvalue())

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from . import baselines, metrics
-from .batch import Examples, bucketed_batches, padding_fraction
+from .batch import bucketed_batches, padding_fraction
 from .data import Columns, balanced_weights, load_task
 from .evaluate import predict
 from .fast import touched_rows
@@ -79,9 +79,7 @@ def prepare(options, folder, say):
     checkpoint = find_checkpoint(options.model)
     tokenizer, encoder = read_tokenizer(checkpoint), read_encoder(checkpoint)
     check_vocabulary(tokenizer, encoder.config, checkpoint)
-    longest = encoder.config.longest
-    if options.max_length > longest:
-        raise UserError(f"--max-length {options.max_length}: the model has {longest} positions")
+    check_fits(options, encoder)
     pooling, head = choose_head(options, encoder)
     balanced = options.class_weights == "balanced"
     class_weights = balanced_weights(task.train.labels, len(task.train.label_names)) if balanced else None
@@ -91,11 +89,22 @@ def prepare(options, folder, say):
     say(*job.facts)
     for part in PARTS:
         texts = getattr(task, part)
-        sequences = tokenizer.encode(texts.texts, texts.pairs, options.max_length, options.truncation)
-        job.examples[part] = Examples(sequences, texts.labels, tokenizer.pad_id)
+        job.examples[part] = tokenizer.examples(
+            texts.texts, texts.pairs, texts.labels, options.max_length, options.truncation, options.windows
+        )
     job.facts.append(describe_lengths(job))
     say(job.facts[-1], *describe_weights(encoder.account))
     return job
+
+
+def check_fits(options, encoder):
+    """UserError for options that ask more of the encoder than it has."""
+    longest, layers = encoder.config.longest, len(encoder.layers)
+    if options.max_length > longest:
+        what = f"windows of {options.max_length} tokens" if options.windows > 1 else options.max_length
+        raise UserError(f"--max-length {what}: the model has {longest} positions")
+    if options.freeze[1] > layers:
+        raise UserError(f"--freeze {options.freeze[1]}: the model has {layers} layers")
 
 
 def choose_head(options, encoder):
@@ -123,7 +132,9 @@ def describe(job):
         f"splits: {task.splits}",
         f"model: {job.options.model} ({config.model_type}, {config.num_hidden_layers} layers, "
         f"width {config.hidden_size})",
-        f"texts: at most {job.options.max_length} tokens, keeping the {job.options.truncation}",
+        f"texts: at most {job.options.max_length} tokens, keeping the {job.options.truncation}"
+        if job.options.windows == 1
+        else f"texts: up to {job.options.windows} windows of {job.options.max_length} tokens, their vectors averaged",
         f"computing on {device_name(job.device)} in {job.precision} ({job.why})",
     ]
 
@@ -342,12 +353,20 @@ def finetuned_row(job, seed):
 def new_training(job, seed):
     """The classifier that a fine-tuning starts from. It takes the pretrained encoder."""
     encoder, job.encoder = job.pretrained(), None
-    classifier = put_head(encoder, job.label_names, job.pooling, job.head, seed)
+    classifier = put_head(encoder, job.label_names, job.pooling, job.head, seed, job.options.dropout)
+    freeze(classifier.encoder, *job.options.freeze)
     if seed == job.options.seeds[0]:
         job.say(*describe_training(classifier))
     if job.options.compile:
         classifier.compile(dynamic=True)
     return classifier
+
+
+def freeze(encoder, embeddings, layers):
+    """Take the embeddings, if so wanted, and the lowest `layers` layers out of the training."""
+    frozen = [encoder.embeddings] if embeddings else []
+    for part in [*frozen, *encoder.layers[:layers]]:
+        part.requires_grad_(False)
 
 
 def train_settings(job, seed):
@@ -359,8 +378,11 @@ def train_settings(job, seed):
         micro_batch=options.micro_batch,
         lr=options.lr,
         head_lr=options.head_lr,
+        layer_decay=options.layer_decay,
         weight_decay=options.weight_decay,
         warmup=options.warmup,
+        max_norm=options.max_norm,
+        label_smoothing=options.label_smoothing,
         patience=options.patience,
         precision=job.precision,
         seed=seed,
@@ -374,6 +396,7 @@ def save_if_best(job, name, seed, validation_accuracy, classifier):
         if kept["validation_accuracy"] >= validation_accuracy:
             return
     extra = {"max_length": job.options.max_length, "truncation": job.options.truncation, "seed": seed}
+    extra["windows"] = job.options.windows
     extra["pairs"] = job.task.train.pairs is not None
     save_classifier(classifier, job.folder / name, extra)
     job.tokenizer.save(job.folder / name)

@@ -130,9 +130,27 @@ def add_training_options(group):
     add("--micro-batch", type=number(int, 0), default=0, help="texts in memory at a time, 0 for all; same results")
     add("--lr", type=number(float, 0, 1, low_open=True), help=f"peak learning rate of the encoder {per_task('lr')}")
     add("--head-lr", type=number(float, 0, 1, low_open=True), default=5e-4, help="peak learning rate of the head")
-    add("--weight-decay", type=number(float, 0, 1), default=0.01, help="decoupled, on matrices only")
-    add("--warmup", type=number(float, 0, 1), default=0.1, help="share of the updates in which the rate rises")
-    add("--patience", type=number(int, 0), default=0, help="stop after so many epochs without gain, 0 for never")
+    add("--layer-decay", type=number(float, 0, 1, low_open=True), default=1.0, metavar="FACTOR",
+        help="each layer's rate, as a factor of the rate above it; pays where few texts would unlearn what the lower "
+        "layers know (0.95 is usual)")  # fmt: skip
+    add("--weight-decay", type=number(float, 0, 1), default=0.01, help="decoupled, on matrices only; rarely decides")
+    add("--warmup", type=warmup, default=0.1, metavar="SHARE|UPDATES",
+        help="updates in which the rate rises, below 1 as a share of all; pays with high rates and large models, whose "
+        "first steps would go astray")  # fmt: skip
+    add("--max-norm", type=number(float, 0), default=1.0, metavar="NORM",
+        help="scale longer gradients down to this length, 0 for never; pays against single wild batches")  # fmt: skip
+    add("--dropout", type=number(float, 0, 0.999), metavar="P",
+        help="of the head, in place of the checkpoint's own; more pays where training texts are few and the head is "
+        "large")  # fmt: skip
+    add("--label-smoothing", type=number(float, 0, 0.999), default=0.0, metavar="SHARE",
+        help="spread this share of each label over all classes; pays where labels are often wrong, or probabilities "
+        "too sure")  # fmt: skip
+    add("--freeze", type=frozen_parts, default=(False, 0), metavar="embeddings,N",
+        help="do not train the embeddings, the N lowest layers, or both; pays in time and memory, and with very few "
+        "texts")  # fmt: skip
+    add("--patience", type=number(int, 0), default=0, metavar="EPOCHS",
+        help="stop after so many epochs without gain on validation, 0 for never; pays in time: the best epoch is kept "
+        "in any case")  # fmt: skip
     add("--class-weights", choices=("none", "balanced"), default="none", help="balanced: rare classes weigh more")
     add("--seed", type=number(int, 0, MAX_SEED), default=0, help="of heads, dropout and the order of texts")
     add("--seeds", type=seed_list, metavar="A,B,C", help="run once for each and report mean and spread")
@@ -142,6 +160,9 @@ def add_text_options(group):
     add, poolings = group.add_argument, ("cls", "mean", "pooler")
     add("--max-length", type=number(int, 5), default=256, help="tokens per text, special ones included")
     add("--truncation", choices=("head", "tail", "head+tail"), default="head", help="the part of a longer text to keep")
+    add("--windows", type=number(int, 1, 1000), default=1, metavar="N",
+        help="read a longer text as up to N overlapping windows of --max-length tokens and average their vectors; pays "
+        "where what decides may stand anywhere in a long text")  # fmt: skip
     add("--pooling", choices=poolings, help=f"tokens to one vector; frozen tries all it has {per_task('pooling')}")
     add("--head", choices=("linear", "mlp", "native"), help=f"frozen tries linear and mlp {per_task('head')}")
 
@@ -163,6 +184,26 @@ def per_task(key):
     others = [f"{values[key]} for {task}" for task, values in TASK_DEFAULTS.items()]
     usual = DEFAULTS[key] or "the family's own"
     return f"(default: {', '.join([str(usual), *others])})"
+
+
+def warmup(text):
+    """An argparse type: a share in [0, 1) or a whole number of updates."""
+    value = number(float, 0, 10**9)(text)
+    if value >= 1 and value != int(value):
+        raise argparse.ArgumentTypeError(f"{text}: below 1 it is a share of the updates, from 1 on their whole number")
+    return value
+
+
+def frozen_parts(text):
+    """An argparse type: "embeddings", "4" or "embeddings,4" -> (whether embeddings are frozen, number of layers).
+
+    Layers that learn under frozen ones would be odd, so a number alone freezes the embeddings, too.
+    """
+    parts = text.split(",")
+    numbers = [part for part in parts if part != "embeddings"]
+    if len(parts) - len(numbers) > 1 or len(numbers) > 1 or not all(part.isdecimal() for part in numbers):
+        raise argparse.ArgumentTypeError(f"{text!r} is not embeddings, a number of layers, or both with a comma")
+    return True, int(numbers[0]) if numbers else 0
 
 
 def seed_list(text):

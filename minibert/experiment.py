@@ -21,7 +21,7 @@ from .frozen import encode, fit_heads
 from .head import NATIVE, POOLINGS, Classifier, resolve_head
 from .load import put_head, read_encoder, read_tokenizer, save_classifier
 from .metrics import softmax
-from .plumbing.checkpoint import find_checkpoint
+from .plumbing.checkpoint import commit_of, find_checkpoint
 from .plumbing.device import resolve_device, resolve_precision
 from .plumbing.files import UserError, read_checked_json, write_checked_json
 from .plumbing.resume import Log, read_progress
@@ -76,7 +76,7 @@ def prepare(options, folder, say):
     precision, why = resolve_precision(options.precision, device)
     columns = Columns(options.text_column, options.pair_column, options.label_column, options.group_column)
     task = load_task(options.task, options.data, options.limit, options.test_limit, columns, options.sample)
-    checkpoint = find_checkpoint(options.model)
+    checkpoint = find_checkpoint(options.model, options.commit)
     tokenizer, encoder = read_tokenizer(checkpoint), read_encoder(checkpoint)
     check_vocabulary(tokenizer, encoder.config, checkpoint)
     check_fits(options, encoder)
@@ -126,12 +126,13 @@ def choose_head(options, encoder):
 def describe(job):
     """Task, splits, model and machine, in lines for a person."""
     task, config, names = job.task, job.encoder.config, job.label_names
+    commit = commit_of(job.checkpoint)
     return [
         f"task: {task.name}; {len(task.train):,} train, {len(task.validation):,} validation, {len(task.test):,} test; "
         f"labels {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}",
         f"splits: {task.splits}",
         f"model: {job.options.model} ({config.model_type}, {config.num_hidden_layers} layers, "
-        f"width {config.hidden_size})",
+        f"width {config.hidden_size}{f'; commit {commit}' if commit else ''})",
         f"texts: at most {job.options.max_length} tokens, keeping the {job.options.truncation}"
         if job.options.windows == 1
         else f"texts: up to {job.options.windows} windows of {job.options.max_length} tokens, their vectors averaged",

@@ -5,6 +5,7 @@ Options in; `experiment.py` computes and `report/` tells.
 
 import argparse
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -23,6 +24,7 @@ def main(argv=None):
     """Run the command; returns its exit code."""
     options = parse(argv)
     from .experiment import new_training, prepare, run_rows, vectors_of_texts, weights_hash  # late, for --help
+    from .plumbing.checkpoint import commit_of
     from .plumbing.resume import machine
     from .report import write_report
 
@@ -31,6 +33,7 @@ def main(argv=None):
     settings = {key: value for key, value in vars(options).items() if key not in FREE_ON_RESUME}
     if not options.dry_run:
         check_output(folder, settings, options.resume)
+    options.commit = kept_commit(folder) if options.resume else None
     job = prepare(options, folder, say)
     if options.dry_run:
         if options.mode in ("both", "finetune"):
@@ -41,7 +44,8 @@ def main(argv=None):
     with only_run_in(folder):
         check_output(folder, settings, options.resume)  # again: another run may have come and gone
         remove_leftovers(folder)
-        keep_settings(folder, settings | {"weights": weights_hash(job.encoder), "machine": machine()}, say)
+        found = {"commit": commit_of(job.checkpoint), "weights": weights_hash(job.encoder), "machine": machine()}
+        keep_settings(folder, settings | found, say)
         results = run_rows(job)
         write_report(job, results, vectors_of_texts(job, results))
     return 0
@@ -62,6 +66,13 @@ def check_output(folder, settings, resume):
         if key != "arguments" and before.get(key) != json.loads(json.dumps(value)):
             flag = "--" + key.replace("_", "-")
             raise UserError(f"{path}: the run began with {flag} {shown(before.get(key))}; --resume needs the same")
+
+
+def kept_commit(folder):
+    """The commit of the model that the run began with, where it came from the Hub: `main` may have moved since."""
+    path = folder / "settings.json"
+    commit = read_json(path).get("commit") if path.is_file() else None
+    return commit if isinstance(commit, str) and re.fullmatch("[0-9a-f]{40}", commit) else None
 
 
 def keep_settings(folder, settings, say):
@@ -111,7 +122,9 @@ def add_data_options(parser):
 
     add = parser.add_argument
     add("task", help=f"{', '.join(TASKS)}, a {'/'.join(FILE_TYPES)} file, or a folder with train and test in it")
-    add("--model", metavar="ID|FOLDER", help=f"Hub id, folder of a checkpoint, or minibert-tiny {per_task('model')}")
+    add("--model", metavar="ID[@REVISION]|FOLDER",
+        help="Hub id, perhaps with a branch, tag, commit or refs/pr/N; folder of a checkpoint; or minibert-tiny "
+        + per_task("model"))  # fmt: skip
     add("--data", metavar="PATH", help="local copy of a built-in task's data, instead of downloading it")
     add("--sample", action="store_true", help="--data is a part of the published data set on purpose")
     add("--mode", choices=("both", "frozen", "finetune"), default="both", help="which experiments to run")

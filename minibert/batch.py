@@ -83,8 +83,9 @@ class WindowedExamples:
 
     @property
     def sequences(self):
-        """All windows of all texts."""
-        return [sequence for text in self.windows for sequence in text]
+        """A `Sequence` for each text, its windows one after another."""
+        joined = (np.concatenate([sequence.ids for sequence in text]) for text in self.windows)
+        return [Sequence(ids, len(ids), text[0].whole_length) for ids, text in zip(joined, self.windows, strict=True)]
 
     def inputs(self, indices):
         """(input_ids, attention_mask, token_type_ids: [W, T] for W windows, number of windows: [B])."""

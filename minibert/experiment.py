@@ -1,5 +1,7 @@
 """One task, one checkpoint, four rows: majority, bag of words, frozen encoder, fine-tuned encoder.
 
+Two more cost little: the untrained encoder, if asked for, and of several seeds the ensemble.
+
 Each row's result is kept under OUTPUT/work as soon as it is there, so that --resume repeats nothing.
 """
 
@@ -25,7 +27,7 @@ from .plumbing.checkpoint import commit_of, find_checkpoint
 from .plumbing.device import resolve_device, resolve_precision
 from .plumbing.files import UserError, read_checked_json, write_checked_json
 from .plumbing.resume import Log, read_progress
-from .tokenizer import check_vocabulary
+from .tokenizer import check_vocabulary, longest_in_windows
 from .train import TrainSettings, train
 
 PARTS = ("train", "validation", "test")
@@ -61,6 +63,12 @@ class Job:
     @property
     def label_names(self):
         return self.task.train.label_names
+
+    @property
+    def longest_read(self):
+        """Tokens of the longest text that nothing is cut from."""
+        limit, windows = self.options.max_length, self.options.windows
+        return limit if windows == 1 else 2 + longest_in_windows(limit - 2, windows)
 
     def training_state(self, seed):
         """Where the state of an unfinished training lies."""
@@ -176,16 +184,21 @@ def run_rows(job):
     """Compute every row that is not kept yet: {row: {seed: result}}."""
     options = job.options
     known = fingerprint(job.task)
-    results = {"majority": {}, "bag-of-words": {}, "frozen": {}, "finetuned": {}}
+    results = {"majority": {}, "bag-of-words": {}, "untrained": {}, "frozen": {}, "finetuned": {}}
     for seed in options.seeds:
         results["majority"][seed] = keep(job, "majority", known, lambda: majority_row(job))
         results["bag-of-words"][seed] = keep(job, "bag-of-words", known, lambda: bag_of_words_row(job))
+        if options.untrained:
+            key = f"untrained-{seed}"
+            results["untrained"][seed] = keep(job, key, known, lambda seed=seed: untrained_row(job, seed))
         if options.mode in ("both", "frozen"):
             results["frozen"][seed] = keep(job, f"frozen-{seed}", known, lambda seed=seed: frozen_row(job, seed))
         if options.mode in ("both", "finetune"):
             key = f"finetuned-{seed}"
             results["finetuned"][seed] = keep(job, key, known, lambda seed=seed: finetuned_row(job, seed))
             job.training_state(seed).unlink(missing_ok=True)  # only now: a kill before loses nothing
+    if len(results["finetuned"]) > 1:
+        results["ensemble"] = {options.seeds[0]: ensemble_row(job, list(results["finetuned"].values()))}
     return {name: by_seed for name, by_seed in results.items() if by_seed}
 
 
@@ -245,6 +258,26 @@ def bag_of_words_row(job):
     job.say(f"  chosen on validation: {best['setting']}, accuracy {best['accuracy']:.4f}")
     seconds = time.monotonic() - started
     return make_result(job, probabilities, seconds, parameters, tried=tried, validation_accuracy=best["accuracy"])
+
+
+def untrained_row(job, seed):
+    """The pretrained encoder under the random head that fine-tuning starts from: nobody should expect sense of it."""
+    started = time.monotonic()
+    classifier = put_head(read_encoder(job.checkpoint), job.label_names, job.pooling, job.head, seed)
+    probabilities = softmax(predict(
+        classifier.to(job.device), job.examples["test"], job.device, job.precision, job.options.quiet, "untrained"
+    ))  # fmt: skip
+    return make_result(job, probabilities, time.monotonic() - started, 0)
+
+
+def ensemble_row(job, members):
+    """The mean of several fine-tuned classifiers' probabilities; it costs what all of them cost."""
+    probabilities, validation = (
+        np.mean([np.array(member[key]) for member in members], axis=0)
+        for key in ("probabilities", "validation_probabilities")
+    )
+    seconds, trainable = (sum(member["row"][key] for member in members) for key in ("seconds", "trainable_parameters"))
+    return make_result(job, probabilities, seconds, trainable, validation)
 
 
 def frozen_poolings(options, encoder):

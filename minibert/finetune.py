@@ -12,7 +12,7 @@ from pathlib import Path
 from .plumbing.command import Parser, number, run_command
 from .plumbing.files import UserError, read_json, remove_leftovers, shown, write_json
 from .plumbing.lock import only_run_in
-from .recipes import DEFAULTS, TASK_DEFAULTS
+from .recipes import DEFAULTS, RECIPES, TASK_DEFAULTS
 
 MAX_SEED = 2**32 - 1
 
@@ -34,6 +34,8 @@ def main(argv=None):
     if not options.dry_run:
         check_output(folder, settings, options.resume)
     options.commit = kept_commit(folder) if options.resume else None
+    if options.recipe:
+        say(f"recipe {options.recipe}: {RECIPES[options.recipe]}")
     job = prepare(options, folder, say)
     if options.dry_run:
         if options.mode in ("both", "finetune"):
@@ -106,9 +108,15 @@ def parse(argv):
     add_training_options(parser.add_argument_group("fine-tuning"))
     add_text_options(parser.add_argument_group("text and head"))
     add_machine_options(parser.add_argument_group("machine and output"))
+    first = Parser(add_help=False)  # what a recipe says becomes the defaults, so that whatever is typed overrides it
+    first.add_argument("--recipe")
+    recipe = RECIPES.get(first.parse_known_args(argv)[0].recipe)
+    if recipe:
+        parser.set_defaults(**recipe.options())
     options = parser.parse_args(argv)
     for key, value in (DEFAULTS | TASK_DEFAULTS.get(options.task, {})).items():
-        if getattr(options, key) is None:
+        native = key == "pooling" and options.head == "native"  # which brings its own
+        if getattr(options, key) is None and not native:
             setattr(options, key, value)
     options.seeds = options.seeds or [options.seed]
     task = options.task if options.task in TASKS else Path(options.task).stem
@@ -127,7 +135,13 @@ def add_data_options(parser):
         + per_task("model"))  # fmt: skip
     add("--data", metavar="PATH", help="local copy of a built-in task's data, instead of downloading it")
     add("--sample", action="store_true", help="--data is a part of the published data set on purpose")
+    add("--recipe", choices=tuple(RECIPES), metavar="NAME",
+        help=f"the settings of a tutorial, a paper or ours, for what is not given here: {', '.join(RECIPES)}; "
+        "--dry-run prints them")  # fmt: skip
     add("--mode", choices=("both", "frozen", "finetune"), default="both", help="which experiments to run")
+    add("--untrained", action="store_true",
+        help="also score the pretrained encoder under a random head, which is what a checkpoint without a trained head "
+        "gives")  # fmt: skip
     add("--limit", type=number(int, 1), metavar="N", help="use only N texts for training and validation together")
     add("--test-limit", type=number(int, 1), metavar="N", help="use only N test texts")
     add("--text-column", default="text", help="of your own file: the column of texts")
@@ -159,8 +173,8 @@ def add_training_options(group):
         help="spread this share of each label over all classes; pays where labels are often wrong, or probabilities "
         "too sure")  # fmt: skip
     add("--freeze", type=frozen_parts, default=(False, 0), metavar="embeddings,N",
-        help="do not train the embeddings, the N lowest layers, or both; pays in time and memory, and with very few "
-        "texts")  # fmt: skip
+        help="leave the embeddings, or these and the N lowest layers, as they are; pays in time and memory, and with "
+        "very few texts (default: all of it learns)")  # fmt: skip
     add("--patience", type=number(int, 0), default=0, metavar="EPOCHS",
         help="stop after so many epochs without gain on validation, 0 for never; pays in time: the best epoch is kept "
         "in any case")  # fmt: skip

@@ -245,6 +245,11 @@ def window_starts(length, room, windows):
     return [round(i * (length - room) / (count - 1)) for i in range(count)]
 
 
+def longest_in_windows(room, windows):
+    """Tokens of the longest text that `window_starts` shows whole."""
+    return room + (windows - 1) * (room - room // 8)
+
+
 def divide_room(first, second, room):
     """How many of `room` tokens each of two texts gets, from their lengths: the longer is cut until they are equal."""
     shorter = min(first, second, room // 2)

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from minibert import finetune, load_tokenizer
 from minibert.batch import Examples, Sequence, WindowedExamples
+from minibert.data import load_task
 from minibert.experiment import freeze
 from minibert.frozen import Features, encode
 from minibert.head import Classifier, average_windows
@@ -200,7 +201,7 @@ def test_frozen_features_of_windows_are_averaged_and_cached_apart(tiny_bert):
     )
     vectors, encoded = encode(encoder, examples, ["mean"], CPU, quiet=True)
     assert encoded == 2 and vectors["mean"].shape == (2, 24)
-    alone = WindowedExamples([[w] for w in examples.sequences], [0] * 3)
+    alone = WindowedExamples([[w] for text in examples.windows for w in text], [0] * 3)
     each, encoded = encode(encoder, alone, ["mean"], CPU, quiet=True)
     assert encoded == 3  # the same windows as texts of their own are other features
     assert difference(vectors["mean"], torch.stack([each["mean"][:2].mean(0), each["mean"][2]])) <= 1e-5
@@ -234,8 +235,6 @@ def test_a_saved_run_with_windows_predicts_what_its_report_says(name, tiny_bert,
     finetune.main(arguments(data, tiny_bert, tmp_path / "run", "--max-length", "7", "--windows", "3", "--mode", mode,
                             "--epochs", "1", "--head", "mlp"))  # fmt: skip
     kept = read_json(tmp_path / "run" / "work" / f"{name}-0.json")
-    from minibert.data import load_task
-
     texts = load_task(str(data)).test.texts
     again = load_classifier(tmp_path / "run").probabilities(texts)
     assert np.abs(again - np.array(kept.get("content", kept)["probabilities"])).max() < 1e-5

@@ -1,5 +1,7 @@
 """One task, one checkpoint, four rows: majority, bag of words, frozen encoder, fine-tuned encoder.
 
+Two more cost little: the untrained encoder, if asked for, and of several seeds the ensemble.
+
 Each row's result is kept under OUTPUT/work as soon as it is there, so that --resume repeats nothing.
 """
 
@@ -13,7 +15,7 @@ import numpy as np
 import torch
 
 from . import baselines, metrics
-from .batch import Examples, bucketed_batches, padding_fraction
+from .batch import bucketed_batches, padding_fraction
 from .data import Columns, balanced_weights, load_task
 from .evaluate import predict
 from .fast import touched_rows
@@ -22,11 +24,11 @@ from .head import NATIVE, POOLINGS, Classifier, resolve_head
 from .load import put_head, read_encoder, read_tokenizer, save_classifier
 from .metrics import softmax
 from .plumbing import processes
-from .plumbing.checkpoint import find_checkpoint
+from .plumbing.checkpoint import commit_of, find_checkpoint
 from .plumbing.device import resolve_device, resolve_precision
 from .plumbing.files import UserError, one_line, read_checked_json, write_checked_json
 from .plumbing.resume import Log, read_progress
-from .tokenizer import check_vocabulary
+from .tokenizer import check_vocabulary, longest_in_windows
 from .train import TrainSettings, train
 
 PARTS = ("train", "validation", "test")
@@ -63,6 +65,12 @@ class Job:
     def label_names(self):
         return self.task.train.label_names
 
+    @property
+    def longest_read(self):
+        """Tokens of the longest text that nothing is cut from."""
+        limit, windows = self.options.max_length, self.options.windows
+        return limit if windows == 1 else 2 + longest_in_windows(limit - 2, windows)
+
     def training_state(self, seed):
         """Where the state of an unfinished training lies."""
         return self.folder / "work" / f"finetuned-{seed}.safetensors"
@@ -79,12 +87,10 @@ def prepare(options, folder, say):
     columns = Columns(options.text_column, options.pair_column, options.label_column, options.group_column)
     with processes.one_after_the_other():
         task = load_task(options.task, options.data, options.limit, options.test_limit, columns, options.sample)
-        checkpoint = find_checkpoint(options.model)
+        checkpoint = find_checkpoint(options.model, options.commit)
     tokenizer, encoder = read_tokenizer(checkpoint), read_encoder(checkpoint)
     check_vocabulary(tokenizer, encoder.config, checkpoint)
-    longest = encoder.config.longest
-    if options.max_length > longest:
-        raise UserError(f"--max-length {options.max_length}: the model has {longest} positions")
+    check_fits(options, encoder)
     pooling, head = choose_head(options, encoder)
     balanced = options.class_weights == "balanced"
     class_weights = balanced_weights(task.train.labels, len(task.train.label_names)) if balanced else None
@@ -94,11 +100,22 @@ def prepare(options, folder, say):
     say(*job.facts)
     for part in PARTS:
         texts = getattr(task, part)
-        sequences = tokenizer.encode(texts.texts, texts.pairs, options.max_length, options.truncation)
-        job.examples[part] = Examples(sequences, texts.labels, tokenizer.pad_id)
+        job.examples[part] = tokenizer.examples(
+            texts.texts, texts.pairs, texts.labels, options.max_length, options.truncation, options.windows
+        )
     job.facts.append(describe_lengths(job))
     say(job.facts[-1], *describe_weights(encoder.account))
     return job
+
+
+def check_fits(options, encoder):
+    """UserError for options that ask more of the encoder than it has."""
+    longest, layers = encoder.config.longest, len(encoder.layers)
+    if options.max_length > longest:
+        what = f"windows of {options.max_length} tokens" if options.windows > 1 else options.max_length
+        raise UserError(f"--max-length {what}: the model has {longest} positions")
+    if options.freeze[1] > layers:
+        raise UserError(f"--freeze {options.freeze[1]}: the model has {layers} layers")
 
 
 def choose_head(options, encoder):
@@ -120,13 +137,16 @@ def choose_head(options, encoder):
 def describe(job):
     """Task, splits, model and machine, in lines for a person."""
     task, config, names = job.task, job.encoder.config, job.label_names
+    commit = commit_of(job.checkpoint)
     return [
         f"task: {task.name}; {len(task.train):,} train, {len(task.validation):,} validation, {len(task.test):,} test; "
         f"labels {', '.join(one_line(name)[:40] for name in names[:8])}{', ...' if len(names) > 8 else ''}",
         f"splits: {task.splits}",
         f"model: {job.options.model} ({config.model_type}, {config.num_hidden_layers} layers, "
-        f"width {config.hidden_size})",
-        f"texts: at most {job.options.max_length} tokens, keeping the {job.options.truncation}",
+        f"width {config.hidden_size}{f'; commit {commit}' if commit else ''})",
+        f"texts: at most {job.options.max_length} tokens, keeping the {job.options.truncation}"
+        if job.options.windows == 1
+        else f"texts: up to {job.options.windows} windows of {job.options.max_length} tokens, their vectors averaged",
         f"computing on {device_name(job.device)} in {job.precision} ({job.why})",
     ]
 
@@ -167,12 +187,15 @@ def run_rows(job):
     """Compute every row that is not kept yet: {row: {seed: result}}."""
     options = job.options
     known = fingerprint(job.task)
-    results = {"majority": {}, "bag-of-words": {}, "frozen": {}, "finetuned": {}}
+    results = {"majority": {}, "bag-of-words": {}, "untrained": {}, "frozen": {}, "finetuned": {}}
     for seed in options.seeds:
         if processes.is_first():
             with processes.alone():
                 results["majority"][seed] = keep(job, "majority", known, lambda: majority_row(job))
                 results["bag-of-words"][seed] = keep(job, "bag-of-words", known, lambda: bag_of_words_row(job))
+        if options.untrained:
+            key = f"untrained-{seed}"
+            results["untrained"][seed] = keep(job, key, known, lambda seed=seed: untrained_row(job, seed))
         if options.mode in ("both", "frozen"):
             results["frozen"][seed] = keep(job, f"frozen-{seed}", known, lambda seed=seed: frozen_row(job, seed))
         if options.mode in ("both", "finetune"):
@@ -180,6 +203,8 @@ def run_rows(job):
             results["finetuned"][seed] = keep(job, key, known, lambda seed=seed: finetuned_row(job, seed))
             if processes.is_first():
                 job.training_state(seed).unlink(missing_ok=True)  # only now: a kill before loses nothing
+    if len(results["finetuned"]) > 1 and processes.is_first():
+        results["ensemble"] = {options.seeds[0]: ensemble_row(job, list(results["finetuned"].values()))}
     return {name: by_seed for name, by_seed in results.items() if by_seed}
 
 
@@ -244,6 +269,28 @@ def bag_of_words_row(job):
     job.say(f"  chosen on validation: {best['setting']}, accuracy {best['accuracy']:.4f}")
     seconds = time.monotonic() - started
     return make_result(job, probabilities, seconds, parameters, tried=tried, validation_accuracy=best["accuracy"])
+
+
+def untrained_row(job, seed):
+    """The pretrained encoder under the random head that fine-tuning starts from: nobody should expect sense of it."""
+    started = time.monotonic()
+    classifier = put_head(read_encoder(job.checkpoint), job.label_names, job.pooling, job.head, seed)
+    probabilities = softmax(predict(
+        classifier.to(job.device), job.examples["test"], job.device, job.precision, job.options.quiet, "untrained"
+    ))  # fmt: skip
+    if not processes.is_first():
+        return None
+    return make_result(job, probabilities, time.monotonic() - started, 0)
+
+
+def ensemble_row(job, members):
+    """The mean of several fine-tuned classifiers' probabilities; it costs what all of them cost."""
+    probabilities, validation = (
+        np.mean([np.array(member[key]) for member in members], axis=0)
+        for key in ("probabilities", "validation_probabilities")
+    )
+    seconds, trainable = (sum(member["row"][key] for member in members) for key in ("seconds", "trainable_parameters"))
+    return make_result(job, probabilities, seconds, trainable, validation)
 
 
 def frozen_poolings(options, encoder):
@@ -364,12 +411,20 @@ def finetuned_row(job, seed):
 def new_training(job, seed):
     """The classifier that a fine-tuning starts from. It takes the pretrained encoder."""
     encoder, job.encoder = job.pretrained(), None
-    classifier = put_head(encoder, job.label_names, job.pooling, job.head, seed)
+    classifier = put_head(encoder, job.label_names, job.pooling, job.head, seed, job.options.dropout)
+    freeze(classifier.encoder, *job.options.freeze)
     if seed == job.options.seeds[0]:
         job.say(*describe_training(classifier))
     if job.options.compile:
         classifier.compile(dynamic=True)
     return classifier
+
+
+def freeze(encoder, embeddings, layers):
+    """Take the embeddings, if so wanted, and the lowest `layers` layers out of the training."""
+    frozen = [encoder.embeddings] if embeddings else []
+    for part in [*frozen, *encoder.layers[:layers]]:
+        part.requires_grad_(False)
 
 
 def train_settings(job, seed):
@@ -381,8 +436,11 @@ def train_settings(job, seed):
         micro_batch=options.micro_batch,
         lr=options.lr,
         head_lr=options.head_lr,
+        layer_decay=options.layer_decay,
         weight_decay=options.weight_decay,
         warmup=options.warmup,
+        max_norm=options.max_norm,
+        label_smoothing=options.label_smoothing,
         patience=options.patience,
         precision=job.precision,
         seed=seed,
@@ -396,6 +454,7 @@ def save_if_best(job, name, seed, validation_accuracy, classifier):
         if kept["validation_accuracy"] >= validation_accuracy:
             return
     extra = {"max_length": job.options.max_length, "truncation": job.options.truncation, "seed": seed}
+    extra["windows"] = job.options.windows
     extra["pairs"] = job.task.train.pairs is not None
     save_classifier(classifier, job.folder / name, extra)
     job.tokenizer.save(job.folder / name)

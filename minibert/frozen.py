@@ -17,7 +17,7 @@ from tqdm import tqdm
 from . import metrics
 from .baselines import by_validation_accuracy, fit_logistic
 from .evaluate import compute_all, predict
-from .head import HEADS, LinearHead, pool
+from .head import HEADS, LinearHead, average_windows, pool
 from .metrics import softmax
 from .plumbing import processes
 from .plumbing.checkpoint import read_safetensors, write_safetensors
@@ -61,9 +61,10 @@ def encode(encoder, examples, poolings, device, precision="fp32", quiet=False, n
         return known, 0
     encoder.to(device).eval()
 
-    def pooled(input_ids, attention_mask, token_type_ids):
+    def pooled(input_ids, attention_mask, token_type_ids, windows=None):
         hidden = encoder(input_ids, attention_mask, token_type_ids)
-        return [pool(hidden, attention_mask, pooling, encoder.pooler) for pooling in poolings]
+        vectors = [pool(hidden, attention_mask, pooling, encoder.pooler) for pooling in poolings]
+        return vectors if windows is None else [average_windows(vector, windows) for vector in vectors]
 
     vectors = compute_all(pooled, examples, device, precision, quiet, name)
     vectors = dict(zip(poolings, vectors, strict=True))
@@ -107,6 +108,7 @@ def fingerprint(encoder, examples, poolings, device, precision):
         digest.update(path.read_bytes())
     for name, tensor in sorted(encoder.state_dict().items()):
         digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    digest.update(np.asarray(examples.lengths, dtype="<i8").tobytes())  # which windows are one text
     for sequence in examples.sequences:
         digest.update(len(sequence.ids).to_bytes(4, "little") + sequence.first_length.to_bytes(4, "little"))
         digest.update(sequence.ids.tobytes())

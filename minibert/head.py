@@ -36,6 +36,16 @@ def pool(hidden, attention_mask, pooling, pooler=None):
     return (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
 
 
+def average_windows(vectors, counts):
+    """The mean of each text's windows: vectors [W, E], counts [B] -> [B, E]. The first counts[0] rows are text 0's, ...
+
+    Under a linear head this is the mean of the windows' logits, too.
+    """
+    text = torch.repeat_interleave(counts, output_size=len(vectors))  # [W]: 0 0 1 2 2 2 ...
+    sums = vectors.new_zeros(len(counts), vectors.shape[1]).index_add(0, text, vectors)
+    return sums / counts.unsqueeze(1)
+
+
 class LinearHead(nn.Module):
     """dropout -> linear: [B, E] -> logits [B, C]."""
 
@@ -113,10 +123,14 @@ class Classifier(nn.Module):
         """Whether pooling and head are the family's own."""
         return (self.pooling, self.head_name) == NATIVE[self.encoder.config.family]
 
-    def forward(self, input_ids, attention_mask=None, token_type_ids=None):
-        """input_ids, attention_mask, token_type_ids: [B, T] as `Encoder.forward` takes them -> logits [B, C]."""
+    def forward(self, input_ids, attention_mask=None, token_type_ids=None, windows=None):
+        """input_ids, attention_mask, token_type_ids: [B, T] as `Encoder.forward` takes them -> logits [B, C].
+
+        windows: [B], where the rows are windows of texts, as many of each as this says; then they are [W, T].
+        """
         hidden = self.encoder(input_ids, attention_mask, token_type_ids)
-        return self.head(pool(hidden, attention_mask, self.pooling, self.encoder.pooler))
+        pooled = pool(hidden, attention_mask, self.pooling, self.encoder.pooler)
+        return self.head(pooled if windows is None else average_windows(pooled, windows))
 
     def parameter_table(self):
         """[(part, trainable parameters, all parameters)] for embeddings, layers, pooler, head and their total."""

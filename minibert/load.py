@@ -6,6 +6,7 @@ The functions called `load_...` are the doors: they take a Hub id or a folder, a
 """
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import tokenizers
@@ -87,17 +88,20 @@ def save_encoder(encoder, folder):
 # ---- classifiers
 
 
-def new_classifier(model, label_names, pooling=None, head=None, seed=0, fast=True):
+def new_classifier(model, label_names, pooling=None, head=None, seed=0, fast=True, dropout=None):
     """A pretrained encoder, from a folder or a Hub id, under a fresh head, ready for training. Raises UserError."""
-    return put_head(load_encoder(model, fast), label_names, pooling, head, seed)
+    return put_head(load_encoder(model, fast), label_names, pooling, head, seed, dropout)
 
 
-def put_head(encoder, label_names, pooling=None, head=None, seed=0):
+def put_head(encoder, label_names, pooling=None, head=None, seed=0, dropout=None):
     """A `Classifier` of this pretrained encoder and a fresh head, whose numbers depend on `seed` alone.
 
-    pooling, head: as `resolve_head` takes them. `encoder.account` is completed: a pooler that is needed and missing
-    starts fresh, too. Raises ValueError when they do not fit the encoder.
+    pooling, head: as `resolve_head` takes them. dropout: of the head, in place of the checkpoint's own.
+    `encoder.account` is completed: a pooler that is needed and missing starts fresh, too. Raises ValueError when they
+    do not fit the encoder.
     """
+    if dropout is not None:
+        encoder.config = replace(encoder.config, classifier_dropout=dropout)  # so that it is saved, too
     config, account = encoder.config, encoder.account
     pooling, head = resolve_head(config.family, pooling, head)
     generator_state = torch.get_rng_state()
@@ -199,6 +203,7 @@ EXTRA = (
     ("head", lambda value: value in HEADS, f"one of {', '.join(HEADS)}"),
     ("max_length", lambda value: type(value) is int and 5 <= value <= 10**7, "a whole number of tokens, 5 or more"),
     ("truncation", lambda value: value in TRUNCATIONS, f"one of {', '.join(TRUNCATIONS)}"),
+    ("windows", lambda value: type(value) is int and 1 <= value <= 1000, "a whole number from 1 to 1000"),
     ("pairs", lambda value: isinstance(value, bool), "true or false"),
 )
 

@@ -9,7 +9,6 @@ import json
 import sys
 from pathlib import Path
 
-from .batch import Examples
 from .evaluate import predict
 from .load import read_classifier, read_tokenizer
 from .metrics import softmax
@@ -31,6 +30,7 @@ class TextClassifier:
         longest = min(tokenizer.max_length, classifier.encoder.config.longest)
         self.max_length = extra.get("max_length", longest)
         self.truncation = extra.get("truncation", "head")
+        self.windows = extra.get("windows", 1)
         self.reads_pairs = extra.get("pairs", False)
         self.device = resolve_device(device)
         self.precision, _ = resolve_precision(precision, self.device)
@@ -38,8 +38,8 @@ class TextClassifier:
 
     def probabilities(self, texts, pairs=None, quiet=True):
         """float64 NumPy [N, C], a row per text, in the order of `label_names`."""
-        sequences = self.tokenizer.encode(texts, pairs, self.max_length, self.truncation)
-        examples = Examples(sequences, [0] * len(texts), self.tokenizer.pad_id)
+        labels = [0] * len(texts)
+        examples = self.tokenizer.examples(texts, pairs, labels, self.max_length, self.truncation, self.windows)
         return softmax(predict(self.classifier, examples, self.device, self.precision, quiet=quiet))
 
     def predict(self, texts, pairs=None):

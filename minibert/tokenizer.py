@@ -18,7 +18,7 @@ import tokenizers
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 from tokenizers.processors import BertProcessing, RobertaProcessing
 
-from .batch import Sequence, collate
+from .batch import Examples, Sequence, WindowedExamples, collate
 from .plumbing.files import UserError, shown, write_json, write_text
 
 TRUNCATIONS = ("head", "tail", "head+tail")
@@ -91,6 +91,26 @@ class Tokenizer:
             if progress:
                 progress(len(firsts))
         return sequences
+
+    def encode_windows(self, texts, windows, max_length=None):
+        """For each text a list of up to `windows` `Sequence`s of at most max_length tokens: see `window_starts`."""
+        room = (self.max_length if max_length is None else max_length) - 2
+        result = []
+        for start in range(0, len(texts), CHUNK):
+            for whole in self.pieces(texts[start : start + CHUNK]):
+                result.append([])
+                for first in window_starts(len(whole), room, windows):
+                    ids = [self.cls_id, *whole[first : first + room], self.sep_id]
+                    result[-1].append(Sequence(np.array(ids, dtype=np.int32), len(ids), len(whole) + 2))
+        return result
+
+    def examples(self, texts, pairs, labels, max_length, truncation="head", windows=1):
+        """Encoded texts as the training loop takes them: cut to max_length, or as up to so many windows of it."""
+        if windows > 1:
+            if pairs is not None:
+                raise UserError(f"--windows {windows}: windows are made of single texts, not of pairs")
+            return WindowedExamples(self.encode_windows(texts, windows, max_length), labels, self.pad_id)
+        return Examples(self.encode(texts, pairs, max_length, truncation), labels, self.pad_id)
 
     def pieces(self, texts):
         """The ids of each text's pieces, no special tokens, nothing cut. The library works on all cores."""
@@ -236,6 +256,23 @@ def truncate(ids, room, truncation):
         return ids[len(ids) - room :]
     head = min(HEAD_TOKENS, room * 2 // 3)  # in a short room the tail keeps a third
     return ids[:head] + ids[len(ids) - (room - head) :]
+
+
+def window_starts(length, room, windows):
+    """Where windows of `room` tokens start in a text of `length`: evenly, from its first token to its last.
+
+    As few as cover it with an eighth of overlap, so that no sentence is only ever seen cut; at most `windows`, so that
+    a very long text has gaps.
+    """
+    if length <= room or windows == 1:
+        return [0]
+    count = min(windows, 1 + -(-(length - room) // (room - room // 8)))
+    return [round(i * (length - room) / (count - 1)) for i in range(count)]
+
+
+def longest_in_windows(room, windows):
+    """Tokens of the longest text that `window_starts` shows whole."""
+    return room + (windows - 1) * (room - room // 8)
 
 
 def divide_room(first, second, room):

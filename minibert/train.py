@@ -5,6 +5,7 @@ objective says what is learned. The same loop fine-tunes an encoder, fits a head
 """
 
 import contextlib
+import math
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -42,9 +43,11 @@ class TrainSettings:
     micro_batch: int = 0  # texts that memory holds at a time (0: all of them); changes memory, not results
     lr: float = 5e-5
     head_lr: float | None = None
+    layer_decay: float = 1.0  # a layer's rate, as a factor of the rate of the layer above it
     weight_decay: float = 0.01
-    warmup: float = 0.1  # share of all updates
-    max_norm: float = 1.0  # of all gradients together
+    warmup: float = 0.1  # below 1 a share of all updates, else so many updates
+    max_norm: float = 1.0  # of all gradients together (0: no clipping)
+    label_smoothing: float = 0.0  # the share of a label that is spread over all classes
     patience: int = 0  # epochs without gain on validation before stopping (0: never stop early)
     precision: str = "fp32"
     seed: int = 0
@@ -73,7 +76,7 @@ class Classification:
 
     def __init__(self, examples, validation, settings, device, class_weights=None):
         self.examples, self.validation = examples, validation
-        self.device, self.precision = device, settings.precision
+        self.device, self.precision, self.label_smoothing = device, settings.precision, settings.label_smoothing
         self.weights = torch.ones(len(examples))  # [N]
         if class_weights is not None:
             self.weights = torch.as_tensor(class_weights, dtype=torch.float32)[examples.labels]
@@ -90,7 +93,9 @@ class Classification:
         )
         with autocast(self.device, self.precision):
             logits = model(*inputs)
-        losses = functional.cross_entropy(logits.float(), labels, reduction="none")
+        losses = functional.cross_entropy(
+            logits.float(), labels, reduction="none", label_smoothing=self.label_smoothing
+        )
         return {"loss": weight * (losses * weights).sum() / self.weights[batch].sum().item()}
 
     def validate(self, model):
@@ -144,6 +149,7 @@ def update(run, batch):
     """
     settings = run.settings
     scale = linear_warmup(run.progress.update, run.warmup_updates, run.total_updates)
+    run.rate = settings.lr * scale
     for group, peak in zip(run.optimizer.param_groups, run.peak_rates, strict=True):
         group["lr"] = peak * scale
 
@@ -159,7 +165,7 @@ def update(run, batch):
         losses.update({name: loss.detach() for name, loss in parts.items()})
     complete(run.parameters)
     run.scaler.unscale_(run.optimizer)  # clipping has to see the gradients' true size
-    run.norm = clip_gradients(run.parameters, settings.max_norm)
+    run.norm = clip_gradients(run.parameters, settings.max_norm or math.inf)
     run.scaler.step(run.optimizer)  # left out when fp16 overflowed; the scale then shrinks
     run.scaler.update()
     run.optimizer.zero_grad()
@@ -213,15 +219,17 @@ class Run:
         self.settings, self.device, self.checkpoint, self.log, self.quiet = settings, device, checkpoint, log, quiet
         self.checkpoint_every = CHECKPOINT_EVERY if checkpoint_every is None else checkpoint_every
         self.losses = processes.in_step(Losses(objective, model))
-        groups = parameter_groups(model, settings.lr, settings.weight_decay, settings.head_lr)
+        groups = parameter_groups(
+            model, settings.lr, settings.weight_decay, settings.head_lr, layer_decay=settings.layer_decay
+        )
         self.optimizer = AdamW(groups, fused=True)
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.peak_rates = [group["lr"] for group in self.optimizer.param_groups]
         self.scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16")
         self.total_updates = -(-len(examples) // settings.batch_size) * settings.epochs
-        self.warmup_updates = round(settings.warmup * self.total_updates)
+        self.warmup_updates = warmup_updates(settings.warmup, self.total_updates)
         self.progress, self.best = Progress(), {}  # the best epoch's weights
-        self.recent, self.norm = [], None  # losses since the last look at them; the last gradient's norm
+        self.recent, self.norm, self.rate = [], None, 0.0  # losses since the last look; the last update's norm and rate
         self.started = self.saved = time.monotonic()
 
     def rest_of_epoch(self):
@@ -247,9 +255,8 @@ class Run:
             self.recent.clear()
             self.bar.set_postfix({name: f"{mean:.3f}" for name, mean in means.items()}, refresh=False)
             if self.log:
-                rate = self.optimizer.param_groups[0]["lr"]
                 self.log({"epoch": progress.epoch + 1, "update": progress.update, **means,
-                          "learning_rate": rate, "gradient_norm": self.norm.item()})  # fmt: skip
+                          "learning_rate": self.rate, "gradient_norm": self.norm.item()})  # fmt: skip
         if progress.update == ESTIMATE_AFTER and not self.quiet:
             announce_length((time.monotonic() - self.started) / ESTIMATE_AFTER * self.total_updates, self.device)
 
@@ -295,6 +302,11 @@ class Run:
             ]  # fmt: skip
             if not processes.is_first():
                 torch.manual_seed(processes.own_seed(self.settings.seed) + self.progress.update)
+
+
+def warmup_updates(warmup, total):
+    """In how many of `total` updates the rate rises. warmup: a share of them below 1, else their number."""
+    return round(warmup * total) if warmup < 1 else round(warmup)
 
 
 def check_losses(losses, progress):

@@ -13,7 +13,8 @@
 Next: `sections.py`.
 """
 
-COLOURS = {"majority": "c-majority", "bag-of-words": "c-bag", "frozen": "c-frozen", "finetuned": "c-tuned"}
+COLOURS = {"majority": "c-majority", "bag-of-words": "c-bag", "untrained": "c-untrained", "frozen": "c-frozen",
+           "finetuned": "c-tuned", "ensemble": "c-ensemble"}  # fmt: skip
 CLASS_COLOURS = ("c-1", "c-2", "c-3", "c-4", "c-5", "c-6")
 TRAINED = ("bag-of-words", "frozen", "finetuned")
 

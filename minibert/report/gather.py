@@ -1,6 +1,7 @@
 """Everything that a run's page shows, as one plain record: `gather`. It is also the run's metrics.json.
 
-JSON values only. Rows are "majority", "bag-of-words", "frozen" and "finetuned", as far as the run has them; C classes,
+JSON values only. Rows are "majority", "bag-of-words", "untrained", "frozen", "finetuned" and "ensemble" (whose one
+result stands under the first seed), as far as the run has them; C classes,
 in the order of `labels`; what is said of one classifier is said of the row's kept seed, the best on validation.
 
     task, model, seeds, command, facts, settings    what was run, as the command line and `finetune` tell it
@@ -57,7 +58,7 @@ def gather(job, results, features=None):
     run = Run(job, results)
     sequences = {part: job.examples[part].sequences for part in PARTS}
     data, texts = gather_data(
-        job.task, sequences, job.tokenizer, job.options.max_length, job.options.truncation, run.heavy_words()
+        job.task, sequences, job.tokenizer, job.longest_read, job.options.truncation, run.heavy_words()
     )
     record = {"task": job.task.name, "model": job.options.model, "seeds": job.options.seeds, "rows": run.rows()}
     record |= {"labels": names, "test_texts": len(test), "kept": run.kept, "best": run.best}
@@ -79,7 +80,7 @@ def gather(job, results, features=None):
     }
     record["training"] = gather_training(job.folder / "log.jsonl") if "finetuned" in results else None
     record["data"] = data
-    record["errors"] = gather_errors(run, texts["lengths"]["test"], job.options.max_length)
+    record["errors"] = gather_errors(run, texts["lengths"]["test"], job.longest_read)
     record["calibration"] = {
         name: gather_calibration(run, name) for name in ("bag-of-words", "frozen", "finetuned") if name in results
     }
@@ -266,7 +267,7 @@ def gather_checks(run, record, texts, near):
     data, names, best = record["data"], record["labels"], run.best
     right = run.predictions[best] == run.labels
     length = texts["lengths"]["test"]
-    limit = run.job.options.max_length
+    limit = run.job.longest_read
     was_cut = length > limit
     suspected = record["label_errors"]
     train = suspected.get("train", {})
@@ -285,7 +286,8 @@ def gather_checks(run, record, texts, near):
         checks.pieces(data["pieces"]),
         checks.classes(data["balance"]["train"], names,
                        np.bincount(run.predictions[main], minlength=len(names)).tolist(), data["balance"]["test"]),
-        checks.majority({tables.TITLES[name]: float(np.mean(run.accuracies(name))) for name in run.results}),
+        checks.majority({tables.TITLES[name]: float(np.mean(run.accuracies(name))) for name in run.results
+                         if name != "untrained"}),
         checks.truncation((int(right[~was_cut].sum()), int((~was_cut).sum())),
                           (int(right[was_cut].sum()), int(was_cut.sum())), limit),
         check_calibration(record, main),

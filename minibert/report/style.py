@@ -9,11 +9,13 @@ STYLE = """
 --rule:#d3d7db;
 --accent:#0b6aa6;--good:#1d7a4f;--bad:#b3430c;--badge-bad:#fbeee6;--badge-good:#e8f4ee;--heat:#0b6aa6;--hot:#fff;
 --c-majority:#9aa3ab;--c-bag:#009e73;--c-frozen:#56a4d9;--c-tuned:#d55e00;
+--c-untrained:#cc79a7;--c-ensemble:#b58900;
 --c-1:#0072b2;--c-2:#d55e00;--c-3:#009e73;--c-4:#cc79a7;--c-5:#b58900;--c-6:#7d8791;--more:#d55e00;--less:#0072b2}
 @media (prefers-color-scheme:dark){:root{--paper:#15181b;--raised:#1c2024;--ink:#e7e9eb;--soft:#a2abb4;
 --faint:#2b3136;
 --rule:#3a4148;--accent:#6cb8ea;--good:#5fc795;--bad:#f2915a;--badge-bad:#3a2618;--badge-good:#17301f;--heat:#6cb8ea;
 --hot:#10202c;--c-majority:#7f8992;--c-bag:#2fbf94;--c-frozen:#7cc0ee;--c-tuned:#f08a3c;
+--c-untrained:#e39bc4;--c-ensemble:#d9b13b;
 --c-1:#58aee6;--c-2:#f08a3c;--c-3:#2fbf94;--c-4:#e39bc4;--c-5:#d9b13b;--c-6:#99a3ac;--more:#f08a3c;--less:#58aee6}}
 *{box-sizing:border-box}
 html{-webkit-text-size-adjust:100%}

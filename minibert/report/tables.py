@@ -21,7 +21,8 @@ AVERAGED = (
     "accuracy", "precision_macro", "recall_macro", "f1_macro", "precision_weighted", "recall_weighted", "f1_weighted",
     "auroc", "mcc", "log_loss", "seconds",
 )  # fmt: skip
-TITLES = {"majority": "majority", "bag-of-words": "bag-of-words", "frozen": "frozen", "finetuned": "fine-tuned"}
+TITLES = {"majority": "majority", "bag-of-words": "bag-of-words", "untrained": "untrained", "frozen": "frozen",
+          "finetuned": "fine-tuned", "ensemble": "ensemble"}  # fmt: skip
 LABEL = 16  # columns of a class's name
 COLUMN = 13  # of a table by group
 LARGEST = 10  # confusions listed where the whole matrix has no room

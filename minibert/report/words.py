@@ -7,8 +7,9 @@ import numpy as np
 from .. import metrics
 from .tables import TITLES
 
-SHORT = {"majority": "the majority", "bag-of-words": "the bag of words", "frozen": "the frozen encoder",
-         "finetuned": "the fine-tuned encoder"}  # fmt: skip
+SHORT = {"majority": "the majority", "bag-of-words": "the bag of words", "untrained": "the untrained encoder",
+         "frozen": "the frozen encoder", "finetuned": "the fine-tuned encoder",
+         "ensemble": "the ensemble of fine-tuned encoders"}  # fmt: skip
 
 
 def answer(record):
@@ -57,7 +58,7 @@ def difference_line(labels, frozen, finetuned):
 def notes(record, run):
     """Warnings, and which seed's predictions were kept: [lines]."""
     lines = [collapse_warning(name, run.predictions[name], record["labels"]) for name in run.predictions
-             if name != "majority"]  # fmt: skip
+             if name not in ("majority", "untrained")]  # fmt: skip
     lines = [line for line in lines if line]
     if len(record["seeds"]) > 1:
         which = ", ".join(f"{TITLES[name]} seed {record['kept'][name]}" for name in ("frozen", "finetuned")

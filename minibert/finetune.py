@@ -92,6 +92,9 @@ def parse(argv):
         "beside a majority and a bag-of-words baseline.",
     )
     add_data_options(parser)
+    parser.add_argument(
+        "--mode", choices=("both", "frozen", "finetune"), default="both", help="which experiments to run"
+    )
     add_training_options(parser.add_argument_group("fine-tuning"))
     add_text_options(parser.add_argument_group("text and head"))
     add_machine_options(parser.add_argument_group("machine and output"))
@@ -114,7 +117,6 @@ def add_data_options(parser):
     add("--model", metavar="ID|FOLDER", help=f"Hub id, folder of a checkpoint, or minibert-tiny {per_task('model')}")
     add("--data", metavar="PATH", help="local copy of a built-in task's data, instead of downloading it")
     add("--sample", action="store_true", help="--data is a part of the published data set on purpose")
-    add("--mode", choices=("both", "frozen", "finetune"), default="both", help="which experiments to run")
     add("--limit", type=number(int, 1), metavar="N", help="use only N texts for training and validation together")
     add("--test-limit", type=number(int, 1), metavar="N", help="use only N test texts")
     add("--text-column", default="text", help="of your own file: the column of texts")

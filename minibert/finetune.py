@@ -120,6 +120,7 @@ def parse(argv):
         "beside a majority and a bag-of-words baseline.",
     )
     add_data_options(parser)
+    add_experiment_options(parser.add_argument_group("experiments"))
     add_training_options(parser.add_argument_group("fine-tuning"))
     add_text_options(parser.add_argument_group("text and head"))
     add_machine_options(parser.add_argument_group("machine and output"))
@@ -150,6 +151,16 @@ def add_data_options(parser):
         + per_task("model"))  # fmt: skip
     add("--data", metavar="PATH", help="local copy of a built-in task's data, instead of downloading it")
     add("--sample", action="store_true", help="--data is a part of the published data set on purpose")
+    add("--limit", type=number(int, 1), metavar="N", help="use only N texts for training and validation together")
+    add("--test-limit", type=number(int, 1), metavar="N", help="use only N test texts")
+    add("--text-column", default="text", help="of your own file: the column of texts")
+    add("--pair-column", default="text_pair", help="of your own file: the column of second texts, if it has one")
+    add("--label-column", default="label", help="of your own file: the column of labels")
+    add("--group-column", help="of your own file: give accuracy for each value of this column, too")
+
+
+def add_experiment_options(group):
+    add = group.add_argument
     add("--recipe", choices=tuple(RECIPES), metavar="NAME",
         help=f"the settings of a tutorial, a paper or ours, for what is not given here: {', '.join(RECIPES)}; "
         "--dry-run prints them")  # fmt: skip
@@ -157,12 +168,6 @@ def add_data_options(parser):
     add("--untrained", action="store_true",
         help="also score the pretrained encoder under a random head, which is what a checkpoint without a trained head "
         "gives")  # fmt: skip
-    add("--limit", type=number(int, 1), metavar="N", help="use only N texts for training and validation together")
-    add("--test-limit", type=number(int, 1), metavar="N", help="use only N test texts")
-    add("--text-column", default="text", help="of your own file: the column of texts")
-    add("--pair-column", default="text_pair", help="of your own file: the column of second texts, if it has one")
-    add("--label-column", default="label", help="of your own file: the column of labels")
-    add("--group-column", help="of your own file: give accuracy for each value of this column, too")
 
 
 def add_training_options(group):

@@ -78,7 +78,8 @@ def find_checkpoint(model, commit=None):
             return folder.resolve()
     parts = re.fullmatch(r"([\w.-]+(?:/[\w.-]+)?)(?:@([\w.-]+(?:/[\w.-]+)*))?", str(model))
     if not parts:
-        raise UserError(f"{model or 'an empty name'}: no such folder, and not a Hub id either (name or owner/name, perhaps @REVISION)")
+        named = model or "an empty name"
+        raise UserError(f"{named}: no such folder, and not a Hub id either (name or owner/name, perhaps @REVISION)")
     name, revision = parts[1], commit or parts[2]
     try:
         folder = fetch(name, revision)

@@ -6,7 +6,7 @@ own.
 
 import re
 
-from .sections import run_sections
+from .sections import data_sections, run_sections
 
 MOST_ROWS = 30  # of a picture's numbers
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$])")
@@ -16,6 +16,11 @@ def render_run(record):
     """report.md of a run."""
     return render(f"{record['task']}, classified twice", record["facts"] + [f"command: {code(record['command'])}"],
                   run_sections(record), raw=[len(record["facts"])])  # fmt: skip
+
+
+def render_data(record):
+    """data.md: what `explore` found."""
+    return render(f"{record['task']}: the data", record["facts"], data_sections(record))
 
 
 def render(title, facts, sections, raw=()):

@@ -7,7 +7,7 @@ do nothing. All words pass through `escape`. Next: `markdown.py`, the same for p
 import html
 import re
 
-from .sections import run_sections
+from .sections import data_sections, run_sections
 from .style import STYLE
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -19,6 +19,11 @@ def render_run(record):
     first, *_ = record["facts"]
     return render(f"{record['task']}, classified twice", [first.removeprefix("task: "), f"model {record['model']}"],
                   run_sections(record))  # fmt: skip
+
+
+def render_data(record):
+    """The page of a data set alone, from a `write_data.gather_exploration` record."""
+    return render(f"{record['task']}: the data", record["facts"], data_sections(record))
 
 
 def render(title, facts, sections):
@@ -34,8 +39,8 @@ def render(title, facts, sections):
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{STYLE.strip()}</style></head>\n<body><header><h1>{escape(title)}</h1>"
         f'<p class="sub">{" · ".join(map(escape, facts))}</p><nav aria-label="Sections">{links}</nav></header>\n'
-        f"<main>{body}</main>\n<footer>Made by minibert. Every picture's numbers stand under it, and all of them in "
-        "metrics.json.</footer></body></html>\n"
+        f"<main>{body}</main>\n<footer>Made by minibert. The numbers of every picture stand under it.</footer>"
+        "</body></html>\n"
     )
 
 

@@ -28,6 +28,11 @@ def run_sections(record):
     return [(title, blocks) for title, blocks in sections if blocks]
 
 
+def data_sections(record):
+    """The sections of a page about the data alone."""
+    return [("The data", data_section(record["data"])), ("Checks", [{"kind": "checks", "findings": record["checks"]}])]
+
+
 def check_blocks(record):
     blocks = [{"kind": "checks", "findings": record["checks"]}]
     suspected = record["label_errors"]

@@ -14,8 +14,7 @@ from .recipes import DEFAULTS, TASK_DEFAULTS
 def main(argv=None):
     """Run the command; returns its exit code."""
     options = parse(argv)
-    from .data import load_task  # late: --help need not wait for PyTorch
-    from .data.tables import Columns
+    from .data import Columns, load_task  # late: --help need not wait for PyTorch
     from .load import load_tokenizer
     from .report import write_data_report
 

@@ -10,7 +10,7 @@ import pytest
 from ladder_tools import EACH_RUNG, EXAMPLE, REPOSITORY, command, numpy_example, written
 
 from minibert.parity import adapter
-from minibert.parity.__main__ import explain
+from minibert.parity.contract import explain
 from minibert.parity.learner import load_implementation, near_misses
 from minibert.parity.mistakes import MISTAKES
 from minibert.parity.rungs import RUNGS

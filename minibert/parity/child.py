@@ -13,9 +13,8 @@ from pathlib import Path
 
 from ..plumbing.files import UserError
 from .call import ask_learner
-from .learner import load, near_misses, own_folder
+from .learner import Written, describe, load
 from .levels import open_level
-from .rungs import RUNGS
 from .values import pack, receive, send, unpack
 
 LATE = 0.5  # seconds after the time limit, which Python code notices by itself: then C code is ended
@@ -33,10 +32,12 @@ def serve():
     with watched(first["import_limit"], trace):
         try:
             module = load(first["what"])
-            level = open_level(first["level"])
-            about = describe(module)
+            about = describe(module, first["level"])
+            level = open_level(about["level"])
         except UserError as error:
             about = {"error": str(error)}
+        except Written as done:
+            about = {"said": str(done), "provided": []}
     send(answers, pack(about))
     while True:
         try:
@@ -47,16 +48,6 @@ def serve():
         if os.getpid() != process:  # a fork of the learner's that came back as well
             os._exit(0)
         send(answers, answer)
-
-
-def describe(module):
-    """What the parent wants to know of the learner's module before it asks."""
-    return {
-        "near_misses": near_misses(module),
-        "home": str(own_folder(module) or ""),
-        "provided": [rung.name for rung in RUNGS if hasattr(module, rung.name)],
-        "missing": getattr(module, "MISSING", "not provided"),  # why there is no such function
-    }
 
 
 def answer_to(name, module, level, first, trace):

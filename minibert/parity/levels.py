@@ -1,13 +1,18 @@
-"""What is asked at a rung: the small stored cases, or a real checkpoint.
+"""What is asked at a rung: the small stored cases, those cases with all token types 0, or a real checkpoint.
 
 A level has rung(name) -> (the rung as it is judged, its `References`) and learner(module, name) -> what to call it on.
 The learner's process and the one that judges open the same level, each for itself.
 """
 
-from .references import References
+import json
+
+from safetensors.numpy import load_file
+
+from .references import FOLDER, References
 from .rungs import RUNGS
 
 BY_NAME = {rung.name: rung for rung in RUNGS}
+ZERO_TYPES = FOLDER / "zero_types"  # .json and .safetensors, from tests/make/make_modules.py
 
 
 class Ladder:
@@ -17,17 +22,42 @@ class Ladder:
         self.references = references or References()
 
     def rung(self, name):
+        """(the rung as it is judged, its references)"""
         return BY_NAME[name], self.references
 
     def learner(self, module, name):
+        """What the rung's function is taken from."""
         return module
 
 
+class ModuleLadder(Ladder):
+    """The stored cases as a whole module can be asked them.
+
+    zero_types: it takes no token types. only_last: of an encoder, what comes out at the end is compared.
+    """
+
+    def __init__(self, zero_types=False, only_last=False):
+        super().__init__()
+        if zero_types:
+            table, arrays = zero_type_cases()
+            self.references = References(self.references.table | table, self.references.arrays | arrays)
+        if only_last:
+            for name in ("bert_encoder", "distilbert_encoder", "roberta_encoder"):
+                for case in self.references.table[name]["cases"]:
+                    case["output"] = dict([list(case["output"].items())[-1]])
+
+
+def zero_type_cases():
+    """(table, arrays) of the rungs that are asked with token type 0 everywhere."""
+    table = json.loads(ZERO_TYPES.with_suffix(".json").read_text(encoding="utf-8"))
+    return table, load_file(ZERO_TYPES.with_suffix(".safetensors"))
+
+
 def open_level(level, judging=False):
-    """The level that a list names: ["ladder"], or ["checkpoint", folder or Hub id]. judging: without the inputs."""
+    """The level that a list names: ["ladder"], ["module", {options}], ["checkpoint", place]. judging: without inputs."""
     kind, *rest = level
     if kind == "checkpoint":
         from .checkpoints import Checkpoint  # needs PyTorch
 
         return Checkpoint(*rest, with_weights=not judging)
-    return Ladder()
+    return ModuleLadder(**rest[0]) if kind == "module" else Ladder()

@@ -43,7 +43,7 @@ class LearnersProcess:
 
     def __enter__(self):
         try:
-            self.start()
+            self.start_or_retry()
         except Ended as ended:
             happened, where = ended.args
             self.stop()
@@ -53,6 +53,18 @@ class LearnersProcess:
             self.stop()
             raise
         return self
+
+    def start_or_retry(self):
+        """Start; a file of a module that takes too long is imported again without what it does beside defining things."""
+        try:
+            self.start()
+        except Ended:
+            if "modules" not in self.what or self.what.get("definitions"):
+                raise
+            self.stop()
+            self.what = self.what | {"definitions": True}
+            self.start()
+            self.about["notes"].append("the file runs too long, or ends itself: only what it defines is run")
 
     def __exit__(self, *error):
         self.stop()

@@ -194,7 +194,7 @@ class Builder:
             made = config_class(**arguments)
         except TypeError:
             made = config_class()
-        return refill(made, settings, only_new=hasattr(made, "to_dict"))
+        return refill(made, settings, exact=hasattr(made, "to_dict"))
 
 
 class Missing(Exception):
@@ -234,8 +234,8 @@ def as_annotated(value, parameter):
     return value
 
 
-def refill(config, settings, only_new=False):
-    """Set every setting of an object (or a dict) that it has under some name; the plain names too where it lets us."""
+def refill(config, settings, exact=False):
+    """Set every setting of an object (or a dict) that it has under some name (exact: under BERT's), and BERT's names."""
     if isinstance(config, dict):
         names = {plain(key) for key in config}
         for key in config:
@@ -245,8 +245,8 @@ def refill(config, settings, only_new=False):
     present = [name for name in dir(config) if not name.startswith("_")]
     names = {plain(name) for name in present}
     for name in [*present, *settings]:
-        setting = setting_of(name, names) if name in present else name
-        if setting not in settings or (only_new and name in present) or callable(getattr(type(config), name, None)):
+        setting = name if exact or name in settings else setting_of(name, names)
+        if setting not in settings or callable(getattr(type(config), name, None)):
             continue
         with contextlib.suppress(Exception):  # frozen, or a property
             setattr(config, name, settings[setting])

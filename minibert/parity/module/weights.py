@@ -125,7 +125,7 @@ def piece(weights, name):
     return weights[whole].chunk(count)[number]
 
 
-def assign(module, layers, weights, map_file=None):
+def assign(module, layers, weights, map_file=None, lenient=False):
     """The `Assignment` for a module. weights: {BERT's name: tensor}, all that may be wanted. UserError where it fails."""
     parameters = dict(module.named_parameters(remove_duplicate=False))
     if map_file:
@@ -134,7 +134,8 @@ def assign(module, layers, weights, map_file=None):
         found = by_table(table, parameters, weights)
         if found is not None:
             return checked(Assignment(found, source), parameters, weights)
-    return checked(by_words(module, layers, weights), parameters, weights)
+    found = by_words(module, layers, weights)
+    return found if lenient else checked(found, parameters, weights)
 
 
 def from_file(path, parameters, weights):
@@ -382,6 +383,9 @@ def checked(found, parameters, weights):
     for name, slot in list(found.slots.items()):
         have, want = tuple(slot.view(parameters[slot.parameter]).shape), tuple(piece(weights, name).shape)
         exact = "LayerNorm" in name or "self" in name or name.startswith("attention")
+        if name.startswith(("pooler.", "classifier.")) and have != want:
+            del found.slots[name]
+            continue
         if len(have) != len(want) or any(h < w for h, w in zip(have, want, strict=False)) or (exact and have != want):
             raise UserError(
                 f"{slot.parameter} is {list(have)}, {name} of the ladder's small model is {list(want)}; can the class be "

@@ -6,6 +6,7 @@ The learner's process and the one that judges open the same level, each for itse
 
 import json
 
+import numpy as np
 from safetensors.numpy import load_file
 
 from .references import FOLDER, References
@@ -33,10 +34,11 @@ class Ladder:
 class ModuleLadder(Ladder):
     """The stored cases as a whole module can be asked them.
 
-    zero_types: it takes no token types. only_last: of an encoder, what comes out at the end is compared.
+    zero_types: it takes no token types. only_last: of an encoder, what comes out at the end is compared. right_only: it
+    is told the lengths of its texts, so that padding can only be on the right.
     """
 
-    def __init__(self, zero_types=False, only_last=False):
+    def __init__(self, zero_types=False, only_last=False, right_only=False):
         super().__init__()
         if zero_types:
             table, arrays = zero_type_cases()
@@ -45,6 +47,15 @@ class ModuleLadder(Ladder):
             for name in ("bert_encoder", "distilbert_encoder", "roberta_encoder"):
                 for case in self.references.table[name]["cases"]:
                     case["output"] = dict([list(case["output"].items())[-1]])
+        if right_only:
+            for entry in self.references.table.values():
+                entry["cases"] = [case for case in entry["cases"] if padded_right(case, self.references.arrays)]
+
+
+def padded_right(case, arrays):
+    """Does a case have its padding at the end of each text, if it has any?"""
+    mask = case["arguments"].get("attention_mask")
+    return mask is None or bool((np.diff(arrays[mask["array"]], axis=1) <= 0).all())
 
 
 def zero_type_cases():

@@ -15,8 +15,8 @@ NAMES = {  # setting: what people call it; compared without case and underscores
     "vocab_size": "vocab vocabulary_size n_vocab num_vocab voc_size vocab_len num_tokens n_tokens ntoken num_embeddings "
     "src_vocab_size n_words vocabsz",
     "hidden_size": "hidden d_model model_dim dim_model dim embed_dim embedding_dim emb_dim emb_size embed_size "
-    "embedding_size n_embd d_embed d_hidden n_hidden hidden_units h_dim d",
-    "num_hidden_layers": "num_layers n_layers layers n_layer num_layer depth n_blocks num_blocks blocks num_encoder_layers "
+    "embedding_size num_hiddens n_embd d_embed d_hidden n_hidden hidden_units h_dim d",
+    "num_hidden_layers": "num_layers n_layers layers n_layer num_layer depth n_blocks num_blocks num_blks n_blks blocks num_encoder_layers "
     "encoder_layers n_enc_layers l n",
     "num_attention_heads": "num_heads n_heads heads attn_heads attention_heads n_head num_head nhead nheads n_attn_heads h",
     "intermediate_size": "d_ff dff dim_feedforward ffn_dim ff_dim mlp_dim ffn_hidden ffn_size ff_size ffn_hidden_size d_inner "
@@ -174,7 +174,11 @@ class Builder:
             yield target.config_class
         with contextlib.suppress(TypeError, ValueError):
             for parameter in inspect.signature(target).parameters.values():
-                if inspect.isclass(parameter.annotation) and is_config(parameter.name, parameter.annotation):
+                if (
+                    parameter.annotation is not parameter.empty
+                    and inspect.isclass(parameter.annotation)
+                    and is_config(parameter.name, parameter.annotation)
+                ):
                     if parameter.annotation is not dict:
                         yield parameter.annotation
         for name, value in vars(self.source).items() if self.source else ():

@@ -49,12 +49,16 @@ class ModuleFunctions:
         """Write what was found as a map to mend; this ends the command."""
         torch.manual_seed(0)
         module = self.builder.build(self.config)
-        assignment = assign(module, find_layers(module, settings_from(self.config)), self.weights, self.map_file, lenient=True)
+        assignment = assign(
+            module, find_layers(module, settings_from(self.config)), self.weights, self.map_file, lenient=True
+        )
         assignment.save(path, self.weights)
         names = [name for name, _ in module.named_parameters()]
         used = {slot.parameter for slot in assignment.slots.values()}
         free = [name for name in names if name not in used]
-        raise Written(f"{path}: {len(assignment.slots)} weights have a place; parameters without one: {', '.join(free) or 'none'}")
+        raise Written(
+            f"{path}: {len(assignment.slots)} weights have a place; parameters without one: {', '.join(free) or 'none'}"
+        )
 
     # ---- building
 
@@ -87,7 +91,7 @@ class ModuleFunctions:
                 raise UserError(f"{self.name} has {len(layers)} layers, the ladder's model has {settings_from(config)['num_hidden_layers']}; "
                                 "what sets their number? --config-arg NAME=num_hidden_layers")  # fmt: skip
             assignment = assign(module, layers, self.weights_for(config), self.map_file)
-            self.built[key] = module, Runner(module, layers), assignment
+            self.built[key] = module, Runner(module, layers, hidden_size(config)), assignment
         return self.built[key]
 
     def weights_for(self, config):
@@ -132,13 +136,18 @@ class ModuleFunctions:
         if self.zero_types:
             self.references = ModuleLadder(zero_types=True).references
             self.case = self.first_case()
+        if runner.takes_lengths:
+            self.notes.append("is told the lengths of its texts: asked with padding on the right only")
         self.choose_mask(runner)
         run = self.sample_run(runner)
         self.layers_seen = len(run.outputs) == settings_from(self.config)["num_hidden_layers"] and bool(run.inputs)
         if not self.layers_seen:
             self.notes.append("its layers cannot be told apart: only what comes out at the end is compared")
-        shape = run_shape(self.case, self.references)
-        self.level = ["module", {"zero_types": self.zero_types, "only_last": not self.layers_seen}]
+        shape = self.shape_of(self.references.arrays["input/ids_right"])
+        self.level = [
+            "module",
+            {"zero_types": self.zero_types, "only_last": not self.layers_seen, "right_only": runner.takes_lengths},
+        ]
         self.pools = (
             "pooler.dense.weight" in assignment.slots
             and vector_in(run.returned, shape[0], self.config_size(), POOLED) is not None
@@ -146,6 +155,10 @@ class ModuleFunctions:
         self.classifies = (
             "classifier.weight" in assignment.slots and vector_in(run.returned, shape[0], 6, ("logits",)) is not None
         )
+
+    def shape_of(self, ids):
+        """[B, T, E] for ids [B, T]."""
+        return (*ids.shape, self.config_size())
 
     def config_size(self):
         return settings_from(self.config)["hidden_size"]
@@ -167,7 +180,7 @@ class ModuleFunctions:
         for form in MASK_FORMS:
             self.mask_form = form
             try:
-                end = final_or_last(self.sample_run(runner), run_shape(self.case, self.references))
+                end = final_or_last(self.sample_run(runner), self.shape_of(self.references.arrays["input/ids_right"]))
             except Exception as error:
                 failure = failure or error
                 continue
@@ -201,7 +214,9 @@ class ModuleFunctions:
         if self.layers_seen:
             layer = "distilbert_layer" if family == "distilbert" else "layer"
             provided |= {f"{family}_embeddings": self.answer_embeddings, layer: self.answer_layer}
-            provided |= {f"{'distilbert' if family == 'distilbert' else 'bert'}_layer_dropout": self.answer_layer_dropout}
+            provided |= {
+                f"{'distilbert' if family == 'distilbert' else 'bert'}_layer_dropout": self.answer_layer_dropout
+            }
             if family == "bert":
                 provided |= {
                     "bert_embeddings_dropout": self.answer_embeddings_dropout,
@@ -218,9 +233,9 @@ class ModuleFunctions:
         types, weights, config = self.typed(input_ids, rest)
         _, runner, _ = self.ready(config, weights)
         run = runner.run(input_ids, attention_mask, types)
-        final = final_state(run.returned, input_ids.shape)
+        final = final_state(run.returned, self.shape_of(input_ids))
         if not self.layers_seen:
-            return [final_or_last(run, input_ids.shape)]
+            return [final_or_last(run, self.shape_of(input_ids))]
         return [*run.states[:-1], final] if final is not None else run.states
 
     def typed(self, input_ids, rest):
@@ -300,7 +315,7 @@ class ModuleFunctions:
         pooled = vector_in(run.returned, len(labels), size, POOLED) if self.pools else None
         if logits is None:
             if pooled is None:
-                first = final_or_last(run, input_ids.shape)[:, 0]
+                first = final_or_last(run, self.shape_of(input_ids))[:, 0]
                 pooled = functional.linear(first, own["pooler.dense.weight"], own["pooler.dense.bias"]).tanh()
             logits = functional.linear(pooled, own["classifier.weight"], own["classifier.bias"])
         loss = functional.cross_entropy(logits, labels)
@@ -321,10 +336,6 @@ def final_or_last(run, shape):
     """The last hidden state: what was returned, or what the last layer gave."""
     final = final_state(run.returned, shape)
     return final if final is not None else run.outputs[-1] if run.outputs else None
-
-
-def run_shape(case, references):
-    return tuple(references.arrays[case["arguments"]["input_ids"]["array"]].shape)
 
 
 def outside_of(module, layers):

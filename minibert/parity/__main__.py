@@ -8,13 +8,14 @@ import contextlib
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 from ..plumbing.command import Parser, number, run_command
 from ..plumbing.files import UserError, write_text
 from .call import TIME_LIMIT
 from .check import Here, climb
 from .contract import explain, find_rung, template
-from .learner import describe, load
+from .learner import load_and_describe
 from .levels import open_level
 from .process import LearnersProcess
 from .report import Shown, Summary
@@ -83,9 +84,8 @@ def open_learner(options):
         with LearnersProcess(what, level, options.dtype, options.time_limit) as learner:
             yield learner
         return
-    module = load(what)
-    about = describe(module, level)
-    learner = Here(module, open_level(about["level"]), options.dtype, options.time_limit)
+    module, about = load_and_describe(what, level)
+    learner = Here(module, open_level(about["level"]), options.dtype, options.time_limit) if module else SimpleNamespace()
     learner.about = about
     yield learner
 

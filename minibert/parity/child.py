@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..plumbing.files import UserError
 from .call import ask_learner
-from .learner import Written, describe, load
+from .learner import load_and_describe
 from .levels import open_level
 from .values import pack, receive, send, unpack
 
@@ -31,13 +31,10 @@ def serve():
     sys.argv = [first["what"]["place"]]
     with watched(first["import_limit"], trace):
         try:
-            module = load(first["what"])
-            about = describe(module, first["level"])
+            module, about = load_and_describe(first["what"], first["level"])
             level = open_level(about["level"])
         except UserError as error:
             about = {"error": str(error)}
-        except Written as done:
-            about = {"said": str(done), "provided": []}
     send(answers, pack(about))
     while True:
         try:

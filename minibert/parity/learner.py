@@ -30,6 +30,15 @@ class Written(Exception):
     """A map was written, which is all that was asked for: (what to say)."""
 
 
+def load_and_describe(what, level):
+    """(the functions, what is said about them); (None, ...) where nothing is to be asked. UserError as `load` has it."""
+    try:
+        module = load(what)
+    except Written as done:
+        return None, {"said": str(done), "provided": [], "level": level}
+    return module, describe(module, level)
+
+
 def describe(module, level):
     """What the judging process wants to know of a learner's functions before it asks."""
     level = level if level[0] == "checkpoint" else getattr(module, "level", level)

@@ -42,7 +42,9 @@ class ModuleLadder(Ladder):
         super().__init__()
         if zero_types:
             table, arrays = zero_type_cases()
-            self.references = References(self.references.table | table, self.references.arrays | arrays)
+            # What mistakes do to gradients is stored for other token types.
+            kept = {name: array for name, array in self.references.arrays.items() if not name.startswith("loss_and_gradients/")}
+            self.references = References(self.references.table | table, kept | arrays)
         if only_last:
             for name in ("bert_encoder", "distilbert_encoder", "roberta_encoder"):
                 for case in self.references.table[name]["cases"]:

@@ -46,7 +46,10 @@ def loaded(arguments):
     """transformers' classifier with a case's weights."""
     config = transformers.BertConfig(**arguments["config"], num_labels=C, attn_implementation="eager")
     model = transformers.BertForSequenceClassification(config).double().eval()
-    names = {name if name.startswith("classifier") else f"bert.{name}": weight for name, weight in arguments["weights"].items()}
+    names = {
+        name if name.startswith("classifier") else f"bert.{name}": weight
+        for name, weight in arguments["weights"].items()
+    }
     unexpected = model.load_state_dict(names, strict=False).unexpected_keys
     assert not unexpected, unexpected
     return model

@@ -45,7 +45,8 @@ class AddNorm(nn.Module):
 class EncoderBlock(nn.Module):
     def __init__(self, num_hiddens, ffn_num_hiddens, num_heads, dropout):
         super().__init__()
-        self.attention, self.addnorm1 = MultiHeadAttention(num_hiddens, num_heads, dropout), AddNorm(num_hiddens, dropout)
+        self.attention = MultiHeadAttention(num_hiddens, num_heads, dropout)
+        self.addnorm1 = AddNorm(num_hiddens, dropout)
         self.dense1, self.dense2 = nn.Linear(num_hiddens, ffn_num_hiddens), nn.Linear(ffn_num_hiddens, num_hiddens)
         self.addnorm2 = AddNorm(num_hiddens, dropout)
 

@@ -87,12 +87,23 @@ class ModuleFunctions:
                 raise UserError(f"{self.name} makes a {type(module).__name__}, which is no torch.nn.Module")
             module = module.to("cpu").to(dtype).eval()
             layers = find_layers(module, settings_from(config))
+            self.refuse_other_width(module, config)
             if len(layers) not in (0, 1, settings_from(config)["num_hidden_layers"]):
                 raise UserError(f"{self.name} has {len(layers)} layers, the ladder's model has {settings_from(config)['num_hidden_layers']}; "
                                 "what sets their number? --config-arg NAME=num_hidden_layers")  # fmt: skip
             assignment = assign(module, layers, self.weights_for(config), self.map_file)
             self.built[key] = module, Runner(module, layers, hidden_size(config)), assignment
         return self.built[key]
+
+    def refuse_other_width(self, module, config):
+        """UserError for a module that was built as wide as it likes."""
+        size = hidden_size(config)
+        widths = [part.embedding_dim for part in module.modules() if isinstance(part, torch.nn.Embedding)]
+        if widths and size not in widths:
+            raise UserError(
+                f"{self.name} has vectors of {max(widths)}, the ladder's small model of {size}; what sets their size? "
+                "--config-arg NAME=hidden_size"
+            )
 
     def weights_for(self, config):
         """The reference weights by whose names and shapes a module of this size is read."""

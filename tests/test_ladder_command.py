@@ -114,7 +114,7 @@ def test_a_file_that_cannot_be_imported_is_one_line_with_its_place(text, tmp_pat
         ("notes.txt", "notes.txt: not a Python file"),
         ("no.such.module", "no.such.module: no such file, and no such module"),
         ("minibert.no_such", "minibert.no_such: no such file, and no such module"),
-        ("package.module", "package.module: module.py, line 1: cannot be imported: ModuleNotFoundError: No module named"),
+        ("package.module", "package.module: module.py, line 1: cannot be imported: ModuleNotFoundError"),
         ("package.leaves", "package.leaves: leaves.py, line 1: cannot be imported: SystemExit: 3"),
     ],
 )

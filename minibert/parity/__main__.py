@@ -85,7 +85,9 @@ def open_learner(options):
             yield learner
         return
     module, about = load_and_describe(what, level)
-    learner = Here(module, open_level(about["level"]), options.dtype, options.time_limit) if module else SimpleNamespace()
+    learner = SimpleNamespace()
+    if module is not None:
+        learner = Here(module, open_level(about["level"]), options.dtype, options.time_limit)
     learner.about = about
     yield learner
 
@@ -103,7 +105,7 @@ def parse(argv):
     add("--template", metavar="FILE", help="write a file with every function to fill in")
     add("--module", metavar="FILE:CLASS", nargs="+", help="a whole module, by its own class (and an optimizer's class)")
     add("--family", choices=("bert", "distilbert", "roberta"), help="of the module (default: by its name)")
-    add("--config-arg", metavar="NAME=VALUE", action="append", help="an argument of the module's class; may be repeated")
+    add("--config-arg", metavar="NAME=VALUE", action="append", help="an argument of the class; may be repeated")
     add("--map", metavar="FILE", help="which of the module's parameters is which weight, as JSON")
     add("--write-map", metavar="FILE", help="write such a map, as far as it can be found, to be mended")
     add("--weights", metavar="DIR|ID", help="the encoder on a real checkpoint, against stored figures")

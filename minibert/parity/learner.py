@@ -31,7 +31,7 @@ class Written(Exception):
 
 
 def load_and_describe(what, level):
-    """(the functions, what is said about them); (None, ...) where nothing is to be asked. UserError as `load` has it."""
+    """(the functions, what is said about them); (None, ...) where nothing is to be asked. UserError as `load`."""
     try:
         module = load(what)
     except Written as done:
@@ -132,8 +132,8 @@ def near_misses(module):
     wanted = [rung.name for rung in RUNGS if not hasattr(module, rung.name)]
     found = {}
     for name, value in vars(module).items():
-        own = inspect.isfunction(value) and value.__module__ == getattr(module, "__name__", "") and not name.startswith("_")
-        if own and name not in NAMES:
+        own = inspect.isfunction(value) and value.__module__ == getattr(module, "__name__", "")
+        if own and name not in NAMES and not name.startswith("_"):
             close = difflib.get_close_matches(name.lower(), wanted, n=1, cutoff=0.8)
             if close:
                 found[name] = close[0]

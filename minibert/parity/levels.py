@@ -43,7 +43,8 @@ class ModuleLadder(Ladder):
         if zero_types:
             table, arrays = zero_type_cases()
             # What mistakes do to gradients is stored for other token types.
-            kept = {name: array for name, array in self.references.arrays.items() if not name.startswith("loss_and_gradients/")}
+            stored = self.references.arrays.items()
+            kept = {name: array for name, array in stored if not name.startswith("loss_and_gradients/")}
             self.references = References(self.references.table | table, kept | arrays)
         if only_last:
             for name in ("bert_encoder", "distilbert_encoder", "roberta_encoder"):
@@ -67,7 +68,7 @@ def zero_type_cases():
 
 
 def open_level(level, judging=False):
-    """The level that a list names: ["ladder"], ["module", {options}], ["checkpoint", place]. judging: without inputs."""
+    """The level that a list names: ["ladder"], ["module", {options}], ["checkpoint", place]. judging: no inputs."""
     kind, *rest = level
     if kind == "checkpoint":
         from .checkpoints import Checkpoint  # needs PyTorch

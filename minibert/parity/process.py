@@ -55,7 +55,7 @@ class LearnersProcess:
         return self
 
     def start_or_retry(self):
-        """Start; a file of a module that takes too long is imported again without what it does beside defining things."""
+        """Start; a module's file that takes too long is imported again, without what it does beside defining things."""
         try:
             self.start()
         except Ended:

@@ -20,8 +20,8 @@ from ..learner import here_first, import_name
 
 SKIPPED = "line {}: {} ({}: {}); left out"
 LIKELY = (  # what the class of a whole encoder is called, the likeliest first
-    "BertModel", "BERTModel", "DistilBertModel", "RobertaModel", "BertEncoderModel", "BERT", "Bert", "MiniBert", "MyBert",
-    "BertEncoder", "BERTEncoder", "TransformerEncoder", "Encoder", "Transformer", "Model",
+    "BertModel", "BERTModel", "DistilBertModel", "RobertaModel", "BERT", "Bert", "MiniBert", "MyBert", "BertEncoder",
+    "BERTEncoder", "TransformerEncoder", "Encoder", "Transformer", "Model",
 )  # fmt: skip
 
 

@@ -88,9 +88,12 @@ class ModuleFunctions:
             module = module.to("cpu").to(dtype).eval()
             layers = find_layers(module, settings_from(config))
             self.refuse_other_width(module, config)
-            if len(layers) not in (0, 1, settings_from(config)["num_hidden_layers"]):
-                raise UserError(f"{self.name} has {len(layers)} layers, the ladder's model has {settings_from(config)['num_hidden_layers']}; "
-                                "what sets their number? --config-arg NAME=num_hidden_layers")  # fmt: skip
+            count = settings_from(config)["num_hidden_layers"]
+            if len(layers) not in (0, 1, count):
+                raise UserError(
+                    f"{self.name} has {len(layers)} layers, the ladder's model has {count}; what sets their number? "
+                    "--config-arg NAME=num_hidden_layers"
+                )
             assignment = assign(module, layers, self.weights_for(config), self.map_file)
             self.built[key] = module, Runner(module, layers, hidden_size(config)), assignment
         return self.built[key]

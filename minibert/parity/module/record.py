@@ -1,4 +1,4 @@
-"""Run a learner's module: find its layers, keep what each of them is given and gives, put other inputs in their place."""
+"""Run a learner's module: find its layers, keep what each is given and gives, put other inputs in their place."""
 
 import contextlib
 import inspect
@@ -7,20 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from .build import plain
-
-IDS = "inputids ids x tokens input inputs src tokenids inputtokens seq idx inputid sequence source sentence sentences batch"
-MASK = "attentionmask mask attnmask paddingmask padmask srcmask inputmask masks attentionmasks padattnmask extendedattentionmask"
-BLOCKED = "srckeypaddingmask keypaddingmask"  # True where there is nothing to attend to
-LENGTHS = (
-    "validlens validlen validlengths lengths length seqlens seqlengths lens srclengths inputlengths"  # of texts, [B]
-)
-TYPES = "tokentypeids segmentids segmentlabel segmentinfo segmentlabels tokentypes tokentype seg segments segment segs typeids types"
-KINDS = {
-    name: kind
-    for kind, names in (("ids", IDS), ("mask", MASK), ("blocked", BLOCKED), ("types", TYPES), ("lengths", LENGTHS))
-    for name in names.split()
-}
+from .words import KINDS, plain
 
 MASK_FORMS = {  # how a forward may want its mask; the first one is BERT's, and most people's
     "[B, T], 1 for a token": lambda mask, dtype: mask,
@@ -28,7 +15,7 @@ MASK_FORMS = {  # how a forward may want its mask; the first one is BERT's, and 
     "[B, T] of floats": lambda mask, dtype: mask.to(dtype),
     "[B, 1, 1, T], 1 for a token": lambda mask, dtype: mask[:, None, None, :],
     "[B, 1, 1, T], True for a token": lambda mask, dtype: mask[:, None, None, :].bool(),
-    "[B, 1, 1, T], 0 for a token and -10000 for padding": lambda mask, dtype: (1 - mask[:, None, None, :].to(dtype)) * -1e4,
+    "[B, 1, 1, T], 0 for a token and -10000 for padding": lambda mask, dtype: -1e4 * (1 - mask[:, None, None].to(dtype)),
     "[B, 1, T], 1 for a token": lambda mask, dtype: mask[:, None, :],
     "[B, T, T], 1 for a token": lambda mask, dtype: mask[:, None, :].expand(-1, mask.shape[1], -1),
     "[B, T], True for padding": lambda mask, dtype: mask == 0,
@@ -142,7 +129,7 @@ def argument_kinds(module):
 
 
 def hidden_in(value, shape):
-    """(the tensor of hidden states in what a layer got or gave, its batch axis), through tuples and dicts; or (None, 0)."""
+    """(the hidden states [B, T, E] or [T, B, E] in what a layer got or gave, the batch's axis); or (None, 0)."""
     if torch.is_tensor(value):
         batch, length, size = shape
         if tuple(value.shape) == (batch, length, size):

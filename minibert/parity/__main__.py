@@ -7,6 +7,7 @@ failed or none was checked, 2 when the command or the file is at fault.
 import contextlib
 import os
 import sys
+import textwrap
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,11 +16,16 @@ from ..plumbing.files import UserError, write_text
 from .call import TIME_LIMIT
 from .check import Here, climb
 from .contract import explain, find_rung, template
-from .learner import load_and_describe
+from .hints import hint
+from .learner import load_and_describe, split_place
 from .levels import open_level
 from .process import LearnersProcess
 from .report import Shown, Summary
+from .results import OK, OTHER, SKIP
 from .rungs import RUNGS
+from .tiny import printed
+from .verdict import judge
+from .watch import watch
 
 
 def main(argv=None):
@@ -29,7 +35,11 @@ def main(argv=None):
         return 0
     if options.template:
         return write_template(Path(options.template))
-    return check(options)
+    if options.hint:
+        return show_hint(*options.hint)
+    if options.tiny:
+        return show_tiny(options)
+    return keep_watching(options) if options.watch else check(options)
 
 
 def write_template(path):
@@ -43,22 +53,66 @@ def write_template(path):
 
 def check(options):
     """Climb, and report."""
-    with open_learner(options) as learner:
-        if "said" in learner.about:  # --write-map
-            print(learner.about["said"])
-            return 0
-        level = open_level(learner.about["level"], judging=not options.in_process)
-        if not options.json:
-            for note in learner.about["notes"]:
-                print(note)
-        results = climb(
-            learner, level, chosen(options, learner, level), options.dtype,
-            None if options.json else Shown(options.colour),
-        )  # fmt: skip
-    about = learner.about
-    summary = Summary(options.implementation, results, about["near_misses"], about["notes"], options.strict)
+    summary = climb_once(options, None if options.json else Shown(options.colour))
+    if isinstance(summary, str):  # --write-map
+        print(summary)
+        return 0
     print(summary.as_json() if options.json else "\n" + summary.as_text(options.weights))
     return 0 if summary.success else 1
+
+
+def climb_once(options, show=None, notes=True):
+    """The `Summary` of one climb; what was said, where nothing was to be climbed. `show` is called with each result."""
+    with open_learner(options) as learner:
+        if "said" in learner.about:
+            return learner.about["said"]
+        level = open_level(learner.about["level"], judging=not options.in_process)
+        if notes and not options.json:
+            for note in learner.about["notes"]:
+                print(note)
+        results = climb(learner, level, chosen(options, learner, level), options.dtype, show)
+    about = learner.about
+    return Summary(place_of(options), results, about["near_misses"], about["notes"], options.strict)
+
+
+def place_of(options):
+    """The learner's file, as it was given."""
+    return options.module[0] if options.module else options.implementation
+
+
+def keep_watching(options):
+    """--watch: climb after every change."""
+    place = split_place(place_of(options))[0]
+    if not Path(place).is_file():
+        raise UserError(f"--watch {place}: no such file; a file can be watched, not a module's name")
+    shown = Shown(options.colour)
+    return 0 if watch(lambda show: climb_once(options, show, notes=show is not None), shown, place) else 1
+
+
+def show_tiny(options):
+    """--tiny RUNG: one small case, whole."""
+    rung = find_rung(options.tiny)
+    with open_learner(options, ["tiny"]) as learner:
+        judged, references = open_level(["tiny"]).rung(rung.name)
+        reply = learner.ask(rung)
+        print("\n".join(printed(judged, references, reply)))
+    result = judge(judged, reply, references, options.dtype)
+    if result.status != SKIP and not reply.status:
+        print(f"\n{result.status}: " + ("as expected" if result.status == OK else f"{result.where or result.note}"))
+    return 0 if result.status in (OK, OTHER) else 1
+
+
+def show_hint(level, name):
+    """--hint 1|2|3 RUNG."""
+    if level not in ("1", "2", "3"):
+        raise UserError(f"--hint {level}: 1, 2 or 3, then the rung")
+    rung = find_rung(name)
+    heading, text = hint(rung, int(level))
+    print(f"{rung.name}, {heading}:")
+    print(textwrap.fill(text, 100, initial_indent="  ", subsequent_indent="  "))
+    if level != "3":
+        print(f"\nmore: --hint {int(level) + 1} {rung.name}; a case to compute by hand: FILE --tiny {rung.name}")
+    return 0
 
 
 def chosen(options, learner, level):
@@ -72,14 +126,13 @@ def chosen(options, learner, level):
 
 
 @contextlib.contextmanager
-def open_learner(options):
+def open_learner(options, level=None):
     """The learner's functions, in a process of their own, or in this one with --in-process."""
     what = {"place": options.implementation}
     if options.module:
         what = {"place": options.module[0], "modules": options.module, "family": options.family, "map": options.map,
                 "write_map": options.write_map, "given": options.config_arg}  # fmt: skip
-    options.implementation = what["place"]
-    level = ["checkpoint", options.weights] if options.weights else ["ladder"]
+    level = level or (["checkpoint", options.weights] if options.weights else ["ladder"])
     if not options.in_process:
         with LearnersProcess(what, level, options.dtype, options.time_limit) as learner:
             yield learner
@@ -102,6 +155,9 @@ def parse(argv):
     add("--rungs", metavar="A,B", help="only these (default: all)")
     add("--list", action="store_true", help="list the rungs and what they are")
     add("--explain", metavar="RUNG", help="print one rung's arguments, shapes, tolerance and source")
+    add("--hint", nargs=2, metavar=("1|2|3", "RUNG"), help="what to look at; where it stands in the paper; the fix")
+    add("--tiny", metavar="RUNG", help="one small case, printed whole: what is expected beside what comes back")
+    add("--watch", action="store_true", help="climb again when the file changes, and show what has changed")
     add("--template", metavar="FILE", help="write a file with every function to fill in")
     add("--module", metavar="FILE:CLASS", nargs="+", help="a whole module, by its own class (and an optimizer's class)")
     add("--family", choices=("bert", "distilbert", "roberta"), help="of the module (default: by its name)")
@@ -121,6 +177,10 @@ def parse(argv):
     options.colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     if options.weights and options.dtype != "float32":
         raise UserError("--weights is compared in float32 only; leave out --dtype")
+    if options.watch and options.json:
+        raise UserError("--watch is for a person to read; leave out --json")
+    if options.tiny and (options.module or options.weights):
+        raise UserError("--tiny is for functions; leave out --module and --weights")
     if not options.module and (options.map or options.write_map or options.config_arg or options.family):
         raise UserError("--map, --write-map, --config-arg and --family go with --module FILE:CLASS")
     return options

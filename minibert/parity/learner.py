@@ -127,6 +127,12 @@ def raises_interrupt(error):
     return "KeyboardInterrupt" in (traceback.extract_tb(error.__traceback__)[-1].line or "")
 
 
+def split_place(text):
+    """FILE:CLASS -> (file or dotted name, class or "")."""
+    place, colon, name = text.rpartition(":")
+    return (place, name) if colon and name.isidentifier() and len(place) > 1 else (text, "")
+
+
 def near_misses(module):
     """{a function of the module: the rung that it was probably meant to be}"""
     wanted = [rung.name for rung in RUNGS if not hasattr(module, rung.name)]

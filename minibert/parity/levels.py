@@ -68,10 +68,17 @@ def zero_type_cases():
 
 
 def open_level(level, judging=False):
-    """The level that a list names: ["ladder"], ["module", {options}], ["checkpoint", place]. judging: no inputs."""
+    """The level that a list names: ["ladder"], ["tiny"], ["module", {options}], ["checkpoint", place].
+
+    judging: without the inputs of a checkpoint.
+    """
     kind, *rest = level
     if kind == "checkpoint":
         from .checkpoints import Checkpoint  # needs PyTorch
 
         return Checkpoint(*rest, with_weights=not judging)
+    if kind == "tiny":
+        from .tiny import Tiny  # which builds on this file
+
+        return Tiny(References(*rest))
     return ModuleLadder(**rest[0]) if kind == "module" else Ladder()

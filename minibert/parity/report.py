@@ -103,6 +103,10 @@ class Summary:
             )
         follow = f", {len(self.others)} by another published convention" if self.others else ""
         lines.append(f"{len(self.checked)} of {len(self.results)} rungs checked, {len(self.passed)} passed{follow}")
+        failed = [result.rung for result in self.results if result.failed]
+        if failed:
+            name = failed[0]
+            lines.insert(-1, f"stuck at {name}? --hint 1 {name} says what to look at, --tiny {name} prints a small case")
         if self.strict_failure and len(self.checked) < len(self.results):
             lines.append("--strict: a rung that is not checked counts as failed")
         if self.strict_failure and self.others:

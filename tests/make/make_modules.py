@@ -1,6 +1,7 @@
 """Make the references for modules that take no token types: `PYTHONPATH=.:tests python tests/make/make_modules.py`.
 
-The stored cases of BERT's embeddings, encoder and gradients again, with type 0 everywhere, as many courses have it. Run it after make_ladder.py, whose weights and inputs it takes; it needs the [reference] extra.
+The stored cases of BERT's embeddings, encoder and gradients again, with type 0 everywhere, as many courses have it.
+Run it after make_ladder.py, whose weights and inputs it takes; it needs the [reference] extra.
 """
 
 import json

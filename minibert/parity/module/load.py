@@ -8,8 +8,9 @@ from torch import nn
 from torch.optim import Optimizer as TorchOptimizer
 
 from ...plumbing.files import UserError
+from ..learner import split_place
 from .build import parse_given
-from .find import find, neighbours_with, split_place
+from .find import find, neighbours_with
 from .functions import ModuleFunctions
 from .optimizer import Optimizer
 

@@ -15,7 +15,7 @@ MASK_FORMS = {  # how a forward may want its mask; the first one is BERT's, and 
     "[B, T] of floats": lambda mask, dtype: mask.to(dtype),
     "[B, 1, 1, T], 1 for a token": lambda mask, dtype: mask[:, None, None, :],
     "[B, 1, 1, T], True for a token": lambda mask, dtype: mask[:, None, None, :].bool(),
-    "[B, 1, 1, T], 0 for a token and -10000 for padding": lambda mask, dtype: -1e4 * (1 - mask[:, None, None].to(dtype)),
+    "[B, 1, 1, T], 0 for a token, -10000 for padding": lambda mask, dtype: 1e4 * (mask[:, None, None].to(dtype) - 1),
     "[B, 1, T], 1 for a token": lambda mask, dtype: mask[:, None, :],
     "[B, T, T], 1 for a token": lambda mask, dtype: mask[:, None, :].expand(-1, mask.shape[1], -1),
     "[B, T], True for padding": lambda mask, dtype: mask == 0,

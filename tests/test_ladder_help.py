@@ -72,7 +72,7 @@ def test_the_tiny_case_of_every_rung_is_small_and_its_answer_is_right(rung):
     assert result.status == "OK" or result.largest < tolerance, result
     lines = printed(judged, references, reply)
     assert len(lines) < (250 if rung.name == "loss_and_gradients" else 120)
-    assert max(map(len, lines)) < 130 or rung.exact
+    assert max(map(len, lines)) < 165 or rung.exact  # six columns, twice
 
 
 def test_a_tiny_case_shows_the_arguments_and_marks_what_differs(tmp_path, capsys):

@@ -27,6 +27,8 @@ VARIANTS = (
     "positions-off-by-one#ahead",
     "pooler-reads-mean#padded",
     "first-gradient-dropped#and-not-counted",
+    "nothing-updated#but-decayed",
+    "softmax-over-heads#added",
     "schedule-polynomial#end",
     "ties-in-order-of-appearance#reversed",
     "decay-on-biases#but-not-of-layer-norm",
@@ -654,6 +656,8 @@ def adam_step(parameter, gradient, state, lr, beta1, beta2, eps, decay):
         mean, square = mean / c1.to(mean), square / c2.to(mean)
     root = (square + eps).sqrt() if wrong("eps-inside-root") else square.sqrt() + (0 if wrong("eps-missing") else eps)
     update = rate * mean / (square + eps if wrong("root-missing") else root)
+    if wrong("nothing-updated") and not wrong("nothing-updated#but-decayed"):
+        return parameter, rate
     update = update * (-1 if wrong("step-uphill") else 0 if wrong("nothing-updated") else 1)
     share = (rate if wrong("decay-by-corrected-rate") else lr) * decay
     if wrong("decay-without-lr"):

@@ -41,7 +41,7 @@ MASK = (
 )  # fmt: skip
 SOFTMAX = (
     "softmax-over-queries", f"softmax-over-queries{ADDED}", f"softmax-over-queries{INFINITE}", "softmax-over-heads",
-    "softmax-over-batch", "no-softmax",
+    f"softmax-over-heads{ADDED}", "softmax-over-batch", "no-softmax",
 )  # fmt: skip
 PROBABILITIES = (*SCALE, *MASK, *SOFTMAX, "query-key-swapped")
 ATTENTION = (
@@ -73,7 +73,8 @@ ADAM = (
     "moments-not-stored", "mean-not-stored", "square-not-stored", "moments-start-at-gradient",
     "mean-without-1-minus-beta", "square-without-1-minus-beta", "averages-weighted-the-wrong-way", "square-of-mean",
     "square-not-squared", "update-with-old-moments", "first-gradient-dropped",
-    "first-gradient-dropped#and-not-counted", "learning-rate-compounded", "step-uphill", "nothing-updated",
+    "first-gradient-dropped#and-not-counted", "learning-rate-compounded", "step-uphill",
+    "nothing-updated", "nothing-updated#but-decayed",
 )  # fmt: skip
 SEVERAL = (
     "step-counted-for-each-parameter", "rate-compounded-over-parameters", "return-inside-the-loop",
@@ -191,7 +192,6 @@ ALTERNATIVES = (
     ("eps-missing", "eps-inside-root", "root-missing"),
     ("square-of-mean", "square-not-squared", "square-without-1-minus-beta", "averages-weighted-the-wrong-way"),
     ("mean-without-1-minus-beta", "averages-weighted-the-wrong-way"),
-    ("step-uphill", "nothing-updated"),
     SEVERAL,
 )
 HIDES = {  # a mistake, and those that nobody can see beside it
@@ -200,7 +200,8 @@ HIDES = {  # a mistake, and those that nobody can see beside it
     "pooler-without-dense": ("weights-untransposed", "bias-missing"),
     "head-without-dense": ("weights-untransposed", "bias-missing"),
     "bias-correction-from-step-0": ADAM,
-    "nothing-updated": tuple(name for name in ADAM if "decay" not in name),
+    "nothing-updated": ADAM,
+    "nothing-updated#but-decayed": tuple(name for name in ADAM if "decay" not in name),
     "step-count-stuck": ("step-counted-for-each-parameter",),
     "optimizer-state-reset": ("step-counted-for-each-parameter",),
     "mask-multiplied#additive": SCALE,

@@ -136,6 +136,8 @@ def one_step(p, g, state, lr, beta1, beta2, eps, weight_decay, wrong):
     change, rate = adam_direction(used, lr, beta1, beta2, eps, wrong)
     change = -change if "step-uphill" in wrong else change
     if "nothing-updated" in wrong:
+        return p, rate
+    if "nothing-updated#but-decayed" in wrong:
         change = np.zeros_like(change)
     share = decay_step(rate if "decay-by-corrected-rate" in wrong else lr, weight_decay, wrong)
     if "decay-of-gradient" in wrong:

@@ -119,7 +119,7 @@ def misplaced(places, wanted):
         mistakes.append(mistake)
         made_up |= set(instead.split(", "))
     if not places:
-        return ["no-dropout-at-all"]
+        return ["no-dropout-at-all" if len(wanted) > 1 else MISSING[wanted[0]]]
     missing = [place for place in wanted if place not in places and place not in made_up]
     mistakes += [MISSING[place] for place in missing]
     if not mistakes and len(places) > len(set(places)):

@@ -968,7 +968,8 @@ MISTAKES = (
         )
         .replace(
             "        settings = (step, lr,",
-            "        corrected = lr * math.sqrt(1 - beta2**step) / (1 - beta1**step)\n        settings = (10**9, corrected,",
+            "        corrected = lr * math.sqrt(1 - beta2**step) / (1 - beta1**step)\n"
+            "        settings = (10**9, corrected,",
         )
         .replace("weight_decay)\n        parameter", "weight_decay * lr / corrected)\n        parameter"),
     ),

@@ -9,8 +9,9 @@ import itertools
 
 import numpy as np
 
-from . import known_metrics, known_optimizer
+from .known_metrics import accuracy, confusion_matrix, precision_recall_f1, roc_auc
 from .known_model import Known
+from .known_optimizer import adamw, adamw_several, clip_gradients, warmup_schedule
 
 ADDED, INFINITE = "#added", "#infinite"  # how a mask blocks: -1e4 in the place of scores, added to them, or -inf
 
@@ -299,9 +300,7 @@ def made(rung, arguments, wrong, dropped=()):
 ONE_OFF = {
     function.__name__: function
     for function in (
-        known_optimizer.adamw, known_optimizer.adamw_several, known_optimizer.warmup_schedule,
-        known_optimizer.clip_gradients, known_metrics.accuracy, known_metrics.confusion_matrix,
-        known_metrics.precision_recall_f1, known_metrics.roc_auc,
+        adamw, adamw_several, warmup_schedule, clip_gradients, accuracy, confusion_matrix, precision_recall_f1, roc_auc,
     )
 }  # fmt: skip
 

@@ -4,11 +4,9 @@ function of the forward pass gives the same answer twice."""
 import ladder_torch
 import pytest
 import torch
-from ladder_tools import DTYPES, RUNG, check, command, written
+from ladder_tools import DTYPES, check, command, written
 from torch import nn
 from torch.nn import functional
-
-from minibert.parity.mistakes import MISTAKES
 
 # ---- layers as people write them: nn.Module with nn.Dropout, in train mode
 

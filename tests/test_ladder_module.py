@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from ladder_tools import command, written
 
-from minibert.parity.learner import load
+from minibert.parity.opening import load
 
 TESTS = Path(__file__).parent
 COURSE, MODULES = TESTS / "course", TESTS / "modules"

@@ -17,8 +17,8 @@ from .call import TIME_LIMIT
 from .check import Here, climb
 from .contract import explain, find_rung, template
 from .hints import hint
-from .learner import load_and_describe, split_place
-from .levels import open_level
+from .learner import split_place
+from .opening import load_and_describe, open_level
 from .process import LearnersProcess
 from .report import Shown, Summary
 from .results import OK, OTHER, SKIP

@@ -9,12 +9,11 @@ import faulthandler
 import os
 import sys
 import threading
-from pathlib import Path
 
 from ..plumbing.files import UserError
+from ..plumbing.memory import give_way
 from .call import ask_learner
-from .learner import load_and_describe
-from .levels import open_level
+from .opening import load_and_describe, open_level
 from .values import pack, receive, send, unpack
 
 LATE = 0.5  # seconds after the time limit, which Python code notices by itself: then C code is ended
@@ -24,9 +23,9 @@ def serve():
     """Answer requests until there are no more. Never returns."""
     requests, answers = take_pipes()
     first = unpack(receive(requests))
-    trace = open(first["trace"], "w", encoding="utf-8")
+    trace = os.open(first["trace"], os.O_WRONLY)
     faulthandler.enable(trace)  # a crash in C leaves the line where it happened
-    die_first()
+    give_way()
     process = os.getpid()
     sys.argv = [first["what"]["place"]]
     with watched(first["import_limit"], trace):
@@ -79,8 +78,3 @@ def watched(seconds, trace):
     finally:
         faulthandler.cancel_dump_traceback_later()
 
-
-def die_first():
-    """Where memory runs out, Linux should end this process, and not the one that reports about it."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")

@@ -17,39 +17,8 @@ from .rungs import RUNGS
 NAMES = {rung.name for rung in RUNGS}
 
 
-def load(what):
-    """The functions that are to climb. what: {"place": a file or a dotted name}, or what `module/load.py` takes."""
-    if "modules" in what:
-        from .module.load import load_modules  # needs PyTorch
-
-        return load_modules(what)
-    return load_implementation(what["place"])
-
-
 class Written(Exception):
     """A map was written, which is all that was asked for: (what to say)."""
-
-
-def load_and_describe(what, level):
-    """(the functions, what is said about them); (None, ...) where nothing is to be asked. UserError as `load`."""
-    try:
-        module = load(what)
-    except Written as done:
-        return None, {"said": str(done), "provided": [], "level": level}
-    return module, describe(module, level)
-
-
-def describe(module, level):
-    """What the judging process wants to know of a learner's functions before it asks."""
-    level = level if level[0] == "checkpoint" else getattr(module, "level", level)
-    return {
-        "near_misses": near_misses(module),
-        "notes": getattr(module, "notes", []),
-        "level": level,
-        "home": str(own_folder(module) or ""),
-        "provided": [rung.name for rung in RUNGS if hasattr(module, rung.name)],
-        "missing": getattr(module, "MISSING", "not provided"),  # why there is no such function
-    }
 
 
 def load_implementation(place):

@@ -65,20 +65,3 @@ def zero_type_cases():
     """(table, arrays) of the rungs that are asked with token type 0 everywhere."""
     table = json.loads(ZERO_TYPES.with_suffix(".json").read_text(encoding="utf-8"))
     return table, load_file(ZERO_TYPES.with_suffix(".safetensors"))
-
-
-def open_level(level, judging=False):
-    """The level that a list names: ["ladder"], ["tiny"], ["module", {options}], ["checkpoint", place].
-
-    judging: without the inputs of a checkpoint.
-    """
-    kind, *rest = level
-    if kind == "checkpoint":
-        from .checkpoints import Checkpoint  # needs PyTorch
-
-        return Checkpoint(*rest, with_weights=not judging)
-    if kind == "tiny":
-        from .tiny import Tiny  # which builds on this file
-
-        return Tiny(References(*rest))
-    return ModuleLadder(**rest[0]) if kind == "module" else Ladder()

@@ -33,8 +33,8 @@ class Ended(Exception):
 class LearnersProcess:
     """Answers rungs as `Here` does, from another process. A context manager, at whose end that process is gone.
 
-    what: the learner's file and how to make functions of it, as `learner.load` takes it. level: what is asked
-    there, as `levels.py` takes it. The attributes that `child.py` tells after importing the file are in `about`.
+    what: the learner's file and how to make functions of it, as `opening.load` takes it. level: what is asked
+    there, as `opening.open_level` takes it. about: what `opening.describe` says of the file, once it is imported.
     """
 
     def __init__(self, what, level=("ladder",), dtype="float32", time_limit=TIME_LIMIT):

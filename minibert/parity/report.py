@@ -16,10 +16,16 @@ class Shown:
     """Prints a result when it is there: a line, and below it what to do."""
 
     def __init__(self, colour):
-        self.colour = colour
+        self.colour, self.started = colour, False
+
+    def start(self):
+        """The heading, before the first result."""
+        self.started = True
         print(f"{'rung':<26}{'result':<8}{'largest':>10}{'mean':>10}{'tolerance':>11}  where the largest difference is")
 
     def __call__(self, result):
+        if not self.started:
+            self.start()
         cells = f"{figure(result.largest):>10}{figure(result.mean):>10}{figure(result.tolerance):>11}"
         status = f"{result.status:<8}"
         if self.colour:
@@ -106,7 +112,7 @@ class Summary:
         failed = [result.rung for result in self.results if result.failed]
         if failed:
             name = failed[0]
-            lines.insert(-1, f"stuck at {name}? --hint 1 {name} says what to look at, --tiny {name} prints a small case")
+            lines.insert(-1, f"stuck at {name}? --hint 1 {name} says what to look at, --tiny {name} prints a tiny case")
         if self.strict_failure and len(self.checked) < len(self.results):
             lines.append("--strict: a rung that is not checked counts as failed")
         if self.strict_failure and self.others:

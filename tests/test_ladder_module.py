@@ -172,7 +172,7 @@ def test_a_function_that_makes_a_module_and_a_module_that_is_there_will_do(name,
         ("needy.py:Gone", "has no class 'Gone'; its modules are: Needy, Fixed, Deep, Odd, Part"),
         ("nowhere.py:Bert", "nowhere.py: no such file"),
         ("no.such.package:Bert", "cannot be imported"),
-        ("needy.py:NEEDY", "a str, not a class of torch.nn.Module"),
+        ("needy.py:NEEDY", "has no class 'NEEDY'"),
         ("needy.py:Part", "Part has no layers that the ladder could find"),
     ],
 )

@@ -30,13 +30,13 @@ BY_BEHAVIOUR = {"dropout-in-evaluation", "different-each-time", "state-shared"}
 
 @functools.cache
 def patched_numpy(mistake, dtype):
-    """The results of my_bert_numpy.py with one mistake: at the rung where it should be noticed, and at those before."""
+    """The results of my_bert_numpy.py with one mistake: where it should be noticed; dtype "before": at the rungs before."""
     module = ModuleType("mine")
     exec(compile(parity_mistakes.broken(mistake), "mine.py", "exec"), vars(module))
     noticed = [rung.name for rung in RUNGS].index(mistake.rung)
-    before = RUNGS[:noticed] if dtype == "float32" else ()
+    before = RUNGS[:noticed] if dtype == "before" else ()
     with np.errstate(all="ignore"):
-        return run_ladder(module, REFERENCES, (*before, RUNGS[noticed]), dtype)
+        return run_ladder(module, REFERENCES, before or [RUNGS[noticed]], dtype.replace("before", "float32"))
 
 
 @functools.cache
@@ -93,10 +93,16 @@ def plain(name):
 
 @pytest.mark.parametrize("mistake", parity_mistakes.MISTAKES, ids=lambda mistake: f"{mistake.rung}-{mistake.name}")
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_mistake_in_numpy_fails_its_rung_and_none_before_and_is_named_alone(mistake, dtype):
-    *before, result = patched_numpy(mistake, dtype)
+def test_a_mistake_in_numpy_fails_its_rung_and_is_named_alone(mistake, dtype):
+    (result,) = patched_numpy(mistake, dtype)
     assert (result.status, result.mistakes) == ("DIFF", [mistake.name])
-    assert [earlier.rung for earlier in before if earlier.status != "OK"] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mistake", parity_mistakes.MISTAKES, ids=lambda mistake: f"{mistake.rung}-{mistake.name}")
+def test_a_mistake_in_numpy_fails_no_rung_before_its_own(mistake):
+    if mistake.rung != RUNGS[0].name:
+        assert [result.rung for result in patched_numpy(mistake, "before") if result.status != "OK"] == []
 
 
 @pytest.mark.parametrize("rung", [rung for rung in RUNGS if not rung.places], ids=lambda rung: rung.name)
@@ -125,7 +131,7 @@ def test_all_mistakes_are_caught_and_at_least_97_of_100_are_named_alone():
     for rung, names in by_home().items():
         for dtype in DTYPES if rung != "train" else ["float32"]:
             results += [(plain(name), patched_torch(rung, name, dtype)) for name in names]
-    assert len(results) > 900
+    assert len(results) > 850
     assert all(result.failed and name in result.mistakes for name, result in results)
     assert sum(result.mistakes == [name] for name, result in results) >= 0.97 * len(results)
 

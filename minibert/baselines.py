@@ -18,6 +18,7 @@ from . import metrics
 from .metrics import softmax
 
 L2_STRENGTHS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3)
+MOST_WORDS = 200  # of each class, told apart as those that weigh most
 MIN_TEXTS = 2  # a word or pair of words seen in fewer training texts teaches nothing that generalises
 # Scripts that put no space between words (Thai to Myanmar, Khmer, kana, Chinese characters), and emoji: here each
 # character counts as a word, so that pairs of neighbours are the character bigrams that search engines use for them.
@@ -78,8 +79,9 @@ def words_and_pairs(text):
 def bag_of_words(task, class_weights=None, quiet=False):
     """Fit on train, choose on validation: (probabilities [N, C] on test, number of parameters, what was tried).
 
-    What was tried is a list of {"setting", "accuracy", "loss"} on validation, best first. Where no word occurs in two
-    training texts there is nothing to fit: the answer is the majority's.
+    What was tried is a list of {"setting", "accuracy", "loss"} on validation, best first; the best one also has
+    "words", those that weigh most. Where no word occurs in two training texts there is nothing to fit: the answer is
+    the majority's.
     """
     num_labels = len(task.train.label_names)
     to_vectors = BagOfWords(one_text_each(task.train), quiet)
@@ -99,9 +101,17 @@ def bag_of_words(task, class_weights=None, quiet=False):
         tried.append(row)
         if best is None or by_validation_accuracy(row) > by_validation_accuracy(best[0]):
             best = row, weight, bias
-    _, weight, bias = best
+    row, weight, bias = best
+    row["words"] = heaviest_words(weight, to_vectors.columns)
     probabilities = softmax((test @ weight.t() + bias).numpy())
     return probabilities, weight.numel() + bias.numel(), sorted(tried, key=by_validation_accuracy, reverse=True)
+
+
+def heaviest_words(weight, columns):
+    """The MOST_WORDS words of each class with most weight, all together, in alphabetical order. weight: [C, V]."""
+    names = list(columns)
+    best = weight.topk(min(MOST_WORDS, len(names)), dim=1).indices
+    return sorted({names[column] for column in best.flatten().tolist()})
 
 
 def score_on_validation(setting, task, probabilities):

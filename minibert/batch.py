@@ -64,6 +64,37 @@ class Examples:
         return collate([self.sequences[i] for i in indices], self.pad_id, length)
 
 
+class WindowedExamples:
+    """The same for long texts, each as one or more windows: a `Sequence` each.
+
+    `inputs` has one tensor more, which says how many of the rows, in order, are each text's windows. A text's length is
+    that of all its windows together, so texts of as many windows share a batch.
+    """
+
+    def __init__(self, windows, labels, pad_id=0):
+        self.windows = windows  # a list of `Sequence`s for each text
+        self.labels = torch.tensor(labels)
+        self.lengths = np.array([sum(len(sequence.ids) for sequence in text) for text in windows])
+        self.longest = max(len(sequence.ids) for text in windows for sequence in text)
+        self.pad_id = pad_id
+
+    def __len__(self):
+        return len(self.windows)
+
+    @property
+    def sequences(self):
+        """A `Sequence` for each text, its windows one after another."""
+        joined = (np.concatenate([sequence.ids for sequence in text]) for text in self.windows)
+        return [Sequence(ids, len(ids), text[0].whole_length) for ids, text in zip(joined, self.windows, strict=True)]
+
+    def inputs(self, indices):
+        """(input_ids, attention_mask, token_type_ids: [W, T] for W windows, number of windows: [B])."""
+        sequences = [sequence for i in indices for sequence in self.windows[i]]
+        length = padded_length(max(len(sequence.ids) for sequence in sequences), self.longest)
+        counts = torch.tensor([len(self.windows[i]) for i in indices])
+        return (*collate(sequences, self.pad_id, length), counts)
+
+
 def padded_length(longest, limit):
     """Tokens in every row of a batch whose longest text has `longest`, in a set whose longest text has `limit`."""
     multiple = 16 if longest > 64 else 8

@@ -1,17 +1,27 @@
 """`EncoderConfig`: the shape of an encoder, read from a Hugging Face `config.json`.
 
-BERT's field names are ours; DistilBERT's (`dim`, `n_heads`, `hidden_dim` = the feed-forward width, ...) are
-translated here and nowhere else. A value we do not implement is refused by name, never ignored.
+BERT's field names are ours, and RoBERTa and ELECTRA kept them; DistilBERT's (`dim`, `n_heads`, `hidden_dim` = the
+feed-forward width, ...) are translated here and nowhere else. A value we do not implement is refused by name, never
+ignored.
 """
-
 
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from .plumbing.files import UserError, read_json, shown
 
+# A config.json's model_type -> whose architecture, names and head that is. XLM-R and CamemBERT are RoBERTa with other
+# texts and another tokenizer; DistilRoBERTa calls itself "roberta".
+FAMILIES = {
+    "bert": "bert",
+    "distilbert": "distilbert",
+    "roberta": "roberta",
+    "xlm-roberta": "roberta",
+    "camembert": "roberta",
+    "electra": "electra",
+}
 ACTIVATIONS = ("gelu", "gelu_new", "relu")  # implemented in model.py
-#   ours                              BERT's config.json               DistilBERT's config.json
+#   ours                              BERT's, RoBERTa's, ELECTRA's     DistilBERT's config.json
 FIELDS = (
     ("vocab_size",                    "vocab_size",                    "vocab_size"),
     ("hidden_size",                   "hidden_size",                   "dim"),
@@ -63,16 +73,16 @@ REQUIRED_VALUES = {
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """The shape of a BERT or DistilBERT encoder, in BERT's words (Devlin et al. 2019, section 3)."""
+    """The shape of an encoder of BERT's kind, in BERT's words (Devlin et al. 2019, section 3)."""
 
-    model_type: str  # "bert" or "distilbert"
+    model_type: str  # among FAMILIES
     vocab_size: int
     hidden_size: int  # E: the width of a token's vector
     num_hidden_layers: int
     num_attention_heads: int  # H: must divide hidden_size
     intermediate_size: int  # the feed-forward layer's inner width, usually 4 E
-    max_position_embeddings: int  # the longest sequence, in tokens
-    type_vocab_size: int = 2  # segments; 0 for DistilBERT, which has none
+    max_position_embeddings: int  # rows of the table of positions; `longest` says how many tokens that makes
+    type_vocab_size: int = 2  # segments; 0 for DistilBERT, which has none, and 1 for RoBERTa
     hidden_act: str = "gelu"
     hidden_dropout_prob: float = 0.1
     attention_probs_dropout_prob: float = 0.1
@@ -82,9 +92,24 @@ class EncoderConfig:
     pad_token_id: int = 0
 
     @property
+    def family(self):
+        """Whose architecture this is: a value of FAMILIES."""
+        return FAMILIES[self.model_type]
+
+    @property
     def dropout_after_attention(self):
-        """BERT drops the attention's output before adding it back; DistilBERT does not."""
-        return self.model_type == "bert"
+        """All but DistilBERT drop the attention's output before adding it back."""
+        return self.family != "distilbert"
+
+    @property
+    def positions_skip_padding(self):
+        """RoBERTa counts positions from pad_token_id + 1 and gives all padding the position pad_token_id."""
+        return self.family == "roberta"
+
+    @property
+    def longest(self):
+        """Tokens in the longest sequence: a position each, less those that RoBERTa leaves unused."""
+        return self.max_position_embeddings - (self.pad_token_id + 1 if self.positions_skip_padding else 0)
 
     @classmethod
     def from_file(cls, path):
@@ -95,52 +120,69 @@ class EncoderConfig:
     def from_dict(cls, values, source="config"):
         """From the contents of a `config.json`. `source` is how errors call it."""
         model_type = values.get("model_type")
-        if model_type not in ("bert", "distilbert"):
-            raise UserError(f"{source}: model_type is {shown(model_type)}; minibert reads 'bert' and 'distilbert'")
-        family = {ours: (bert if model_type == "bert" else distilbert) for ours, bert, distilbert in FIELDS}
+        if not isinstance(model_type, str) or model_type not in FAMILIES:
+            known = ", ".join(map(repr, FAMILIES))
+            raise UserError(f"{source}: model_type is {shown(model_type)}; minibert reads {known}")
+        family = FAMILIES[model_type]
+        names = {ours: (distilbert if family == "distilbert" else bert) for ours, bert, distilbert in FIELDS}
         found, missing = {}, []
-        for ours, theirs in family.items():
+        for ours, theirs in names.items():
             if theirs is not None and values.get(theirs) is not None:
                 found[ours] = values[theirs]
+            elif ours == "pad_token_id" and family == "roberta":
+                found[ours] = 1
             elif ours in OPTIONAL:
                 found[ours] = OPTIONAL[ours]
             elif ours == "type_vocab_size":
-                found[ours] = 2 if model_type == "bert" else 0
-            elif ours == "classifier_dropout":  # BERT falls back on its hidden dropout, DistilBERT on 0.2
-                found[ours] = found["hidden_dropout_prob"] if model_type == "bert" else 0.2
+                found[ours] = 0 if family == "distilbert" else 2
+            elif ours == "classifier_dropout":  # DistilBERT falls back on 0.2, the others on their hidden dropout
+                found[ours] = 0.2 if family == "distilbert" else found["hidden_dropout_prob"]
             else:
                 missing.append(theirs)
         if missing:
             raise UserError(f"{source}: missing {', '.join(missing)}")
         for field in fields(cls)[1:]:
-            _check_type(found[field.name], field.type, f"{source}: {family[field.name] or field.name}")
+            _check_type(found[field.name], field.type, f"{source}: {names[field.name] or field.name}")
         for ours, low, high in LIMITS:
             if not low <= found[ours] <= high:
-                name = family[ours] or ours
+                name = names[ours] or ours
                 raise UserError(f"{source}: {name} is {shown(found[ours])}; expected a number from {low} to {high}")
         if found["pad_token_id"] >= found["vocab_size"]:
             pad = shown(found["pad_token_id"])
             raise UserError(f"{source}: pad_token_id is {pad}, but vocab_size {found['vocab_size']}")
-        for name, only in REQUIRED_VALUES.items():
+        for name, only in required_values(family, found).items():
             if values.get(name, only) != only:
                 raise UserError(f"{source}: {name} is {shown(values[name])}; only {only!r} is supported")
         if found["hidden_act"] not in ACTIVATIONS:
-            name = family["hidden_act"]
+            name = names["hidden_act"]
             raise UserError(f"{source}: {name} is {shown(found['hidden_act'])}; supported: {', '.join(ACTIVATIONS)}")
         if found["hidden_size"] % found["num_attention_heads"]:
             raise UserError(
                 f"{source}: {found['num_attention_heads']} heads do not divide a width of {found['hidden_size']}"
             )
-        return cls(model_type=model_type, **found)
+        config = cls(model_type=model_type, **found)
+        if config.longest < 1:
+            raise UserError(
+                f"{source}: max_position_embeddings is {config.max_position_embeddings}, but positions start at "
+                f"pad_token_id + 1 = {config.pad_token_id + 1}"
+            )
+        return config
 
     def to_dict(self):
         """The contents of a `config.json` that transformers reads, in the family's own names."""
         values = {"model_type": self.model_type}
         for ours, bert, distilbert in FIELDS:
-            name = bert if self.model_type == "bert" else distilbert
+            name = distilbert if self.family == "distilbert" else bert
             if name is not None:
                 values[name] = getattr(self, ours)
+        if self.family == "electra":
+            values["embedding_size"] = self.hidden_size  # transformers takes 128 where nothing is said
         return values
+
+
+def required_values(family, found):
+    """REQUIRED_VALUES, and one for ELECTRA: its small models embed in fewer numbers and project them up."""
+    return REQUIRED_VALUES | ({"embedding_size": found["hidden_size"]} if family == "electra" else {})
 
 
 def read_config(folder):

@@ -5,6 +5,7 @@ import torch
 from tqdm import tqdm
 
 from .batch import sorted_batches
+from .plumbing import processes
 from .plumbing.device import autocast, to_device
 
 EVALUATION_TOKENS = {"cpu": 2**12, "cuda": 2**14}  # in a batch, padding included
@@ -28,13 +29,24 @@ def compute_all(compute, examples, device, precision, quiet, name):
     the CPU, in the examples' own order. Eval mode is the caller's part.
     """
     outputs, order = [], []
+    batches = sorted_batches(examples.lengths, EVALUATION_TOKENS[device.type])
     bar = tqdm(total=len(examples), desc=name, unit=" texts", disable=quiet or None)
     with bar, autocast(device, precision):
-        for indices in sorted_batches(examples.lengths, EVALUATION_TOKENS[device.type]):
+        for indices in processes.share_batches(batches) or batches[:1]:
             results = compute(*to_device(examples.inputs(indices), device))
             outputs.append([result.float() for result in results])
             order += indices
-            bar.update(len(indices))
-    back = np.argsort(order)
+            bar.update(len(indices) * processes.count())
     # Here a GPU is waited for, and nowhere before.
-    return [torch.cat(parts).cpu()[back] for parts in zip(*outputs, strict=True)]
+    results = [torch.cat(parts).cpu() for parts in zip(*outputs, strict=True)]
+    if processes.count() == 1:
+        back = np.argsort(order)
+        return [result[back] for result in results]
+    return [gather(result, order if processes.share_batches(batches) else [], len(examples)) for result in results]
+
+
+def gather(result, order, total):
+    """All processes' results in the examples' order, [total, ...]. order: which examples this process's rows are."""
+    whole = result.new_zeros(total, *result.shape[1:])
+    whole[order] = result[: len(order)]
+    return processes.sum_over_all(whole)  # every row is 0 in all processes but one

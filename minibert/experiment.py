@@ -1,5 +1,7 @@
 """One task, one checkpoint, four rows: majority, bag of words, frozen encoder, fine-tuned encoder.
 
+Two more cost little: the untrained encoder, if asked for, and of several seeds the ensemble.
+
 Each row's result is kept under OUTPUT/work as soon as it is there, so that --resume repeats nothing.
 """
 
@@ -13,7 +15,7 @@ import numpy as np
 import torch
 
 from . import baselines, metrics
-from .batch import Examples, bucketed_batches, padding_fraction
+from .batch import bucketed_batches, padding_fraction
 from .data import Columns, balanced_weights, load_task
 from .evaluate import predict
 from .fast import touched_rows
@@ -21,11 +23,12 @@ from .frozen import encode, fit_heads
 from .head import NATIVE, POOLINGS, Classifier, resolve_head
 from .load import put_head, read_encoder, read_tokenizer, save_classifier
 from .metrics import softmax
-from .plumbing.checkpoint import find_checkpoint
+from .plumbing import processes
+from .plumbing.checkpoint import commit_of, find_checkpoint
 from .plumbing.device import resolve_device, resolve_precision
-from .plumbing.files import UserError, read_checked_json, write_checked_json
-from .plumbing.resume import Log, read_update
-from .tokenizer import check_vocabulary
+from .plumbing.files import UserError, one_line, read_checked_json, write_checked_json
+from .plumbing.resume import Log, read_progress
+from .tokenizer import check_vocabulary, longest_in_windows
 from .train import TrainSettings, train
 
 PARTS = ("train", "validation", "test")
@@ -50,6 +53,7 @@ class Job:
     class_weights: object  # [C], or None
     facts: list  # what the run begins with, in lines for a person
     say: object  # prints lines, or does nothing
+    features: dict | None = None  # `frozen_features`, once they are known
 
     def pretrained(self):
         """The pretrained encoder; it is read again only when a training has changed it."""
@@ -60,6 +64,12 @@ class Job:
     @property
     def label_names(self):
         return self.task.train.label_names
+
+    @property
+    def longest_read(self):
+        """Tokens of the longest text that nothing is cut from."""
+        limit, windows = self.options.max_length, self.options.windows
+        return limit if windows == 1 else 2 + longest_in_windows(limit - 2, windows)
 
     def training_state(self, seed):
         """Where the state of an unfinished training lies."""
@@ -73,14 +83,14 @@ def prepare(options, folder, say):
     """Read and check all that a run needs: a `Job`. Nothing is written. Raises UserError."""
     device = resolve_device(options.device)
     precision, why = resolve_precision(options.precision, device)
+    options.quiet = options.quiet or not processes.is_first()
     columns = Columns(options.text_column, options.pair_column, options.label_column, options.group_column)
-    task = load_task(options.task, options.data, options.limit, options.test_limit, columns, options.sample)
-    checkpoint = find_checkpoint(options.model)
+    with processes.one_after_the_other():
+        task = load_task(options.task, options.data, options.limit, options.test_limit, columns, options.sample)
+        checkpoint = find_checkpoint(options.model, options.commit)
     tokenizer, encoder = read_tokenizer(checkpoint), read_encoder(checkpoint)
     check_vocabulary(tokenizer, encoder.config, checkpoint)
-    longest = encoder.config.max_position_embeddings
-    if options.max_length > longest:
-        raise UserError(f"--max-length {options.max_length}: the model has {longest} positions")
+    check_fits(options, encoder)
     pooling, head = choose_head(options, encoder)
     balanced = options.class_weights == "balanced"
     class_weights = balanced_weights(task.train.labels, len(task.train.label_names)) if balanced else None
@@ -90,16 +100,27 @@ def prepare(options, folder, say):
     say(*job.facts)
     for part in PARTS:
         texts = getattr(task, part)
-        sequences = tokenizer.encode(texts.texts, texts.pairs, options.max_length, options.truncation)
-        job.examples[part] = Examples(sequences, texts.labels, tokenizer.pad_id)
+        job.examples[part] = tokenizer.examples(
+            texts.texts, texts.pairs, texts.labels, options.max_length, options.truncation, options.windows
+        )
     job.facts.append(describe_lengths(job))
     say(job.facts[-1], *describe_weights(encoder.account))
     return job
 
 
+def check_fits(options, encoder):
+    """UserError for options that ask more of the encoder than it has."""
+    longest, layers = encoder.config.longest, len(encoder.layers)
+    if options.max_length > longest:
+        what = f"windows of {options.max_length} tokens" if options.windows > 1 else options.max_length
+        raise UserError(f"--max-length {what}: the model has {longest} positions")
+    if options.freeze[1] > layers:
+        raise UserError(f"--freeze {options.freeze[1]}: the model has {layers} layers")
+
+
 def choose_head(options, encoder):
     """(pooling, head) of the fine-tuned classifier. UserError when they do not fit the encoder, or a frozen row's."""
-    family = encoder.config.model_type
+    family = encoder.config.family
     try:
         pooling, head = resolve_head(family, options.pooling, options.head)
     except ValueError as error:
@@ -107,7 +128,8 @@ def choose_head(options, encoder):
         raise UserError(f"--head {options.head} --pooling {options.pooling}: {error}; {fitting}") from None
     if options.mode in ("both", "frozen"):
         frozen_poolings(options, encoder)
-    if options.mode in ("both", "finetune") and pooling == "pooler" and family != "bert":
+    no_pooler = encoder.pooler is None and family != "bert"  # a BERT without one gets a fresh one
+    if options.mode in ("both", "finetune") and pooling == "pooler" and no_pooler:
         raise UserError(f"--pooling pooler: this {family} encoder has no pooler; use --pooling cls or mean")
     return pooling, head
 
@@ -115,13 +137,16 @@ def choose_head(options, encoder):
 def describe(job):
     """Task, splits, model and machine, in lines for a person."""
     task, config, names = job.task, job.encoder.config, job.label_names
+    commit = commit_of(job.checkpoint)
     return [
         f"task: {task.name}; {len(task.train):,} train, {len(task.validation):,} validation, {len(task.test):,} test; "
-        f"labels {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}",
+        f"labels {', '.join(one_line(name)[:40] for name in names[:8])}{', ...' if len(names) > 8 else ''}",
         f"splits: {task.splits}",
         f"model: {job.options.model} ({config.model_type}, {config.num_hidden_layers} layers, "
-        f"width {config.hidden_size})",
-        f"texts: at most {job.options.max_length} tokens, keeping the {job.options.truncation}",
+        f"width {config.hidden_size}{f'; commit {commit}' if commit else ''})",
+        f"texts: at most {job.options.max_length} tokens, keeping the {job.options.truncation}"
+        if job.options.windows == 1
+        else f"texts: up to {job.options.windows} windows of {job.options.max_length} tokens, their vectors averaged",
         f"computing on {device_name(job.device)} in {job.precision} ({job.why})",
     ]
 
@@ -162,16 +187,24 @@ def run_rows(job):
     """Compute every row that is not kept yet: {row: {seed: result}}."""
     options = job.options
     known = fingerprint(job.task)
-    results = {"majority": {}, "bag-of-words": {}, "frozen": {}, "finetuned": {}}
+    results = {"majority": {}, "bag-of-words": {}, "untrained": {}, "frozen": {}, "finetuned": {}}
     for seed in options.seeds:
-        results["majority"][seed] = keep(job, "majority", known, lambda: majority_row(job))
-        results["bag-of-words"][seed] = keep(job, "bag-of-words", known, lambda: bag_of_words_row(job))
+        if processes.is_first():
+            with processes.alone():
+                results["majority"][seed] = keep(job, "majority", known, lambda: majority_row(job))
+                results["bag-of-words"][seed] = keep(job, "bag-of-words", known, lambda: bag_of_words_row(job))
+        if options.untrained:
+            key = f"untrained-{seed}"
+            results["untrained"][seed] = keep(job, key, known, lambda seed=seed: untrained_row(job, seed))
         if options.mode in ("both", "frozen"):
             results["frozen"][seed] = keep(job, f"frozen-{seed}", known, lambda seed=seed: frozen_row(job, seed))
         if options.mode in ("both", "finetune"):
             key = f"finetuned-{seed}"
             results["finetuned"][seed] = keep(job, key, known, lambda seed=seed: finetuned_row(job, seed))
-            job.training_state(seed).unlink(missing_ok=True)  # only now: a kill before loses nothing
+            if processes.is_first():
+                job.training_state(seed).unlink(missing_ok=True)  # only now: a kill before loses nothing
+    if len(results["finetuned"]) > 1 and processes.is_first():
+        results["ensemble"] = {options.seeds[0]: ensemble_row(job, list(results["finetuned"].values()))}
     return {name: by_seed for name, by_seed in results.items() if by_seed}
 
 
@@ -181,23 +214,42 @@ def fingerprint(task):
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
+def weights_hash(encoder):
+    """A hash of all the weights of a model."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(encoder.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy())
+    return digest.hexdigest()
+
+
 def keep(job, key, data, compute):
-    """`compute()`, a dict of JSON values, or what it returned before. data: the hash of the texts that it is about."""
+    """`compute()`, a dict of JSON values, or what it returned before. data: the hash of the texts that it is about.
+
+    Of several processes all compute, the first one writes, and the others get nothing.
+    """
     path = job.folder / "work" / f"{key}.json"
-    if path.is_file():
+    if processes.tell(path.is_file()):
         result = read_checked_json(path)
         if result.get("data", data) != data:
             raise UserError(f"{path}: {job.task.name}'s texts have changed since; start another run with --output")
         return result
-    result = compute() | {"data": data}
-    write_checked_json(path, result)
-    return result
+    result = compute()
+    if not processes.is_first():
+        return None
+    write_checked_json(path, result | {"data": data})
+    return result | {"data": data}
 
 
-def make_result(job, probabilities, seconds, trainable, **more):
-    """What is kept of a row: its figures on test, the probabilities behind them, and what was chosen on validation."""
+def make_result(job, probabilities, seconds, trainable, validation=None, **more):
+    """What is kept of a row: its figures on test, the probabilities behind them, and what was chosen on validation.
+
+    probabilities [N, C] are those of the test set, `validation` those of the validation set, or None.
+    """
     row = metrics.score(job.task.test.labels, probabilities, job.label_names)
     row |= {"seconds": round(seconds, 1), "trainable_parameters": trainable}
+    if validation is not None:
+        more["validation_probabilities"] = np.round(validation, 9).tolist()
     return {"row": row, "probabilities": np.round(probabilities, 9).tolist(), **more}
 
 
@@ -219,12 +271,34 @@ def bag_of_words_row(job):
     return make_result(job, probabilities, seconds, parameters, tried=tried, validation_accuracy=best["accuracy"])
 
 
+def untrained_row(job, seed):
+    """The pretrained encoder under the random head that fine-tuning starts from: nobody should expect sense of it."""
+    started = time.monotonic()
+    classifier = put_head(read_encoder(job.checkpoint), job.label_names, job.pooling, job.head, seed)
+    probabilities = softmax(predict(
+        classifier.to(job.device), job.examples["test"], job.device, job.precision, job.options.quiet, "untrained"
+    ))  # fmt: skip
+    if not processes.is_first():
+        return None
+    return make_result(job, probabilities, time.monotonic() - started, 0)
+
+
+def ensemble_row(job, members):
+    """The mean of several fine-tuned classifiers' probabilities; it costs what all of them cost."""
+    probabilities, validation = (
+        np.mean([np.array(member[key]) for member in members], axis=0)
+        for key in ("probabilities", "validation_probabilities")
+    )
+    seconds, trainable = (sum(member["row"][key] for member in members) for key in ("seconds", "trainable_parameters"))
+    return make_result(job, probabilities, seconds, trainable, validation)
+
+
 def frozen_poolings(options, encoder):
     """Which poolings to try on the frozen encoder: the one asked for, or all it has. Raises UserError."""
     if options.pooling:
         poolings = [options.pooling]
     elif options.head == "native":
-        poolings = [NATIVE[encoder.config.model_type][0]]
+        poolings = [NATIVE[encoder.config.family][0]]
     else:
         poolings = [pooling for pooling in POOLINGS if pooling != "pooler" or encoder.pooler is not None]
     if "pooler" in poolings and encoder.pooler is None:
@@ -237,7 +311,15 @@ def frozen_row(job, seed):
     job.say("", f"frozen encoder, seed {seed}")
     started = time.monotonic()
     features = frozen_features(job)
-    native_head = NATIVE[job.pretrained().config.model_type][1]
+    if not processes.is_first():
+        return None
+    with processes.alone():
+        return fit_frozen_row(job, seed, features, started)
+
+
+def fit_frozen_row(job, seed, features, started):
+    """The frozen row, from features. started: when its work began."""
+    native_head = NATIVE[job.pretrained().config.family][1]
     heads = {None: ("linear", "mlp"), "native": (native_head,)}.get(job.options.head, (job.options.head,))
     pooling, head_name, head, tried = fit_heads(
         features["train"], features["validation"], job.task.train.labels, job.task.validation.labels,
@@ -249,7 +331,7 @@ def frozen_row(job, seed):
         f"accuracy {best['accuracy']:.4f}"
     )
     with torch.inference_mode():
-        probabilities = softmax(head(features["test"][pooling]).numpy())
+        validation, probabilities = (softmax(head(features[part][pooling]).numpy()) for part in ("validation", "test"))
     encoder = job.pretrained().cpu()
     pooler = encoder.pooler
     classifier = Classifier(encoder, job.label_names, pooling, head_name)
@@ -258,11 +340,15 @@ def frozen_row(job, seed):
     encoder.pooler = pooler  # a classifier loses a pooler that it has no use for; fine-tuning may have one
     trainable = sum(parameter.numel() for parameter in head.parameters())
     seconds = time.monotonic() - started
-    return make_result(job, probabilities, seconds, trainable, tried=tried, validation_accuracy=best["accuracy"])
+    return make_result(
+        job, probabilities, seconds, trainable, validation, tried=tried, validation_accuracy=best["accuracy"]
+    )
 
 
 def frozen_features(job):
     """{part: {pooling: [N, E]}}, from the cache where they are known."""
+    if job.features:
+        return job.features
     options, encoder = job.options, job.pretrained()
     if options.compile:
         encoder = read_encoder(job.checkpoint)  # another one: fine-tuning compiles its own
@@ -276,7 +362,16 @@ def frozen_features(job):
         encoded += count
     total = sum(len(examples) for examples in job.examples.values())
     job.say(f"  encoded {encoded:,} of {total:,} texts" + ("" if encoded else "; all features were in the cache"))
+    job.features = features
     return features
+
+
+def vectors_of_texts(job, results):
+    """{part: [N, E] NumPy} of the pooling that the frozen row chose, for the report; None without a frozen row."""
+    if "frozen" not in results:
+        return None
+    pooling = next(iter(results["frozen"].values()))["tried"][0]["pooling"]
+    return {part: of_part[pooling].numpy() for part, of_part in frozen_features(job).items()}
 
 
 def finetuned_row(job, seed):
@@ -285,26 +380,30 @@ def finetuned_row(job, seed):
     options = job.options
     classifier = new_training(job, seed)
     state = job.training_state(seed)
-    done = read_update(state)
-    log = Log(job.folder / "log.jsonl", keep=lambda line: line["seed"] != seed or line["update"] <= done)
-    if done:
-        job.say(f"  going on after update {done:,}")
+    done, log = read_progress(state), None
+    if processes.is_first():
+        log = Log(job.folder / "log.jsonl", keep=lambda record: record["seed"] != seed or done.knows(record))
+    if done.update:
+        job.say(f"  going on after update {done.update:,}")
     micro_batches = job.device.type == "cpu" and 0 < options.micro_batch < options.batch_size
-    with touched_rows(classifier, micro_batches):
+    with touched_rows(classifier, micro_batches and processes.count() == 1):  # the exchange wants whole gradients
         progress = train(
             classifier, job.examples["train"], job.examples["validation"], train_settings(job, seed), job.device,
-            job.class_weights, state, True, lambda record: log({"seed": seed, **record}), options.quiet, "fine-tuning",
-            checkpoint_every=options.checkpoint_every,
+            job.class_weights, state, True, log and (lambda record: log({"seed": seed, **record})), options.quiet,
+            "fine-tuning", checkpoint_every=options.checkpoint_every,
         )  # fmt: skip
     started = time.monotonic()
-    logits = predict(
-        classifier, job.examples["test"], job.device, job.precision, quiet=options.quiet, name="predicting test"
+    validation, probabilities = (
+        softmax(predict(classifier, job.examples[part], job.device, job.precision, options.quiet, f"predicting {part}"))
+        for part in ("validation", "test")
     )
+    if not processes.is_first():
+        return None
     seconds = progress.seconds + time.monotonic() - started
     job.say(f"  kept epoch {progress.best_epoch + 1}: validation accuracy {progress.best_accuracy:.4f}")
     save_if_best(job, "finetuned", seed, progress.best_accuracy, classifier.cpu())
     return make_result(
-        job, softmax(logits), seconds, classifier.parameter_table()[-1][1],
+        job, probabilities, seconds, classifier.parameter_table()[-1][1], validation,
         best_epoch=progress.best_epoch + 1, validation_accuracy=progress.best_accuracy,
     )  # fmt: skip
 
@@ -312,12 +411,20 @@ def finetuned_row(job, seed):
 def new_training(job, seed):
     """The classifier that a fine-tuning starts from. It takes the pretrained encoder."""
     encoder, job.encoder = job.pretrained(), None
-    classifier = put_head(encoder, job.label_names, job.pooling, job.head, seed)
+    classifier = put_head(encoder, job.label_names, job.pooling, job.head, seed, job.options.dropout)
+    freeze(classifier.encoder, *job.options.freeze)
     if seed == job.options.seeds[0]:
         job.say(*describe_training(classifier))
     if job.options.compile:
         classifier.compile(dynamic=True)
     return classifier
+
+
+def freeze(encoder, embeddings, layers):
+    """Take the embeddings, if so wanted, and the lowest `layers` layers out of the training."""
+    frozen = [encoder.embeddings] if embeddings else []
+    for part in [*frozen, *encoder.layers[:layers]]:
+        part.requires_grad_(False)
 
 
 def train_settings(job, seed):
@@ -329,8 +436,11 @@ def train_settings(job, seed):
         micro_batch=options.micro_batch,
         lr=options.lr,
         head_lr=options.head_lr,
+        layer_decay=options.layer_decay,
         weight_decay=options.weight_decay,
         warmup=options.warmup,
+        max_norm=options.max_norm,
+        label_smoothing=options.label_smoothing,
         patience=options.patience,
         precision=job.precision,
         seed=seed,
@@ -344,6 +454,7 @@ def save_if_best(job, name, seed, validation_accuracy, classifier):
         if kept["validation_accuracy"] >= validation_accuracy:
             return
     extra = {"max_length": job.options.max_length, "truncation": job.options.truncation, "seed": seed}
+    extra["windows"] = job.options.windows
     extra["pairs"] = job.task.train.pairs is not None
     save_classifier(classifier, job.folder / name, extra)
     job.tokenizer.save(job.folder / name)

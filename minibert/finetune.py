@@ -5,13 +5,14 @@ Options in; `experiment.py` computes and `report/` tells.
 
 import argparse
 import json
+import re
 import sys
 from pathlib import Path
 
-from .data import FILE_TYPES, TASKS
 from .plumbing.command import Parser, number, run_command
-from .plumbing.files import UserError, read_json, shown, write_json
-from .recipes import DEFAULTS, TASK_DEFAULTS
+from .plumbing.files import UserError, read_json, remove_leftovers, shown, write_json
+from .plumbing.lock import only_run_in
+from .recipes import DEFAULTS, RECIPES, TASK_DEFAULTS
 
 MAX_SEED = 2**32 - 1
 
@@ -22,13 +23,29 @@ FREE_ON_RESUME = ("output", "resume", "quiet", "dry_run", "checkpoint_every")
 def main(argv=None):
     """Run the command; returns its exit code."""
     options = parse(argv)
-    from .experiment import new_training, prepare, run_rows  # late: --help need not wait for PyTorch
+    from .plumbing import processes  # late: --help need not wait for PyTorch
+    from .plumbing.device import resolve_device
+
+    with processes.together(resolve_device(options.device)):
+        return run(options, processes)
+
+
+def run(options, processes):
+    """One run, in one process or in several: the first one talks and writes. Returns the exit code."""
+    from .experiment import new_training, prepare, run_rows, vectors_of_texts, weights_hash
+    from .plumbing.checkpoint import commit_of
+    from .plumbing.resume import machine
     from .report import write_report
 
-    say = (lambda *lines: None) if options.quiet else (lambda *lines: print(*lines, sep="\n", flush=True))
-    folder = Path(options.output or Path("runs") / (options.task if options.task in TASKS else Path(options.task).stem))
+    talks = processes.is_first() and not options.quiet
+    say = (lambda *lines: print(*lines, sep="\n", flush=True)) if talks else (lambda *lines: None)
+    folder = Path(options.output)
     settings = {key: value for key, value in vars(options).items() if key not in FREE_ON_RESUME}
-    check_output(folder, settings, options)
+    if not options.dry_run:
+        check_output(folder, settings, options.resume)
+    options.commit = kept_commit(folder) if options.resume else None
+    if options.recipe:
+        say(f"recipe {options.recipe}: {RECIPES[options.recipe]}")
     job = prepare(options, folder, say)
     if options.dry_run:
         if options.mode in ("both", "finetune"):
@@ -36,18 +53,27 @@ def main(argv=None):
         updates = -(-len(job.examples["train"]) // options.batch_size) * options.epochs
         say(f"dry run: {updates:,} updates in {options.epochs} epochs would follow, for each seed; nothing was written")
         return 0
-    if not (folder / "settings.json").is_file():
-        write_json(folder / "settings.json", settings)
-    write_report(job, run_rows(job))
+    processes.wait_for_all()  # all have looked at the folder before the first one writes there
+    if not processes.is_first():
+        run_rows(job)
+        return 0
+    with only_run_in(folder):
+        check_output(folder, settings, options.resume)  # again: another run may have come and gone
+        remove_leftovers(folder)
+        found = {"commit": commit_of(job.checkpoint), "weights": weights_hash(job.encoder), "machine": machine()}
+        keep_settings(folder, settings | found, say)
+        results = run_rows(job)
+        with processes.alone():
+            write_report(job, results, vectors_of_texts(job, results))
     return 0
 
 
-def check_output(folder, settings, options):
+def check_output(folder, settings, resume):
     """Refuse to write over another run, and to resume one with other settings."""
     path = folder / "settings.json"
-    if options.dry_run or not path.is_file():
+    if not path.is_file():
         return
-    if not options.resume:
+    if not resume:
         raise UserError(f"{folder} holds a run already: --resume goes on with it, --output DIR starts another")
     before = read_json(path)
     words = before.get("arguments")
@@ -59,42 +85,89 @@ def check_output(folder, settings, options):
             raise UserError(f"{path}: the run began with {flag} {shown(before.get(key))}; --resume needs the same")
 
 
+def kept_commit(folder):
+    """The commit of the model that the run began with, where it came from the Hub: `main` may have moved since."""
+    path = folder / "settings.json"
+    commit = read_json(path).get("commit") if path.is_file() else None
+    return commit if isinstance(commit, str) and re.fullmatch("[0-9a-f]{40}", commit) else None
+
+
+def keep_settings(folder, settings, say):
+    """Write settings.json; or, where a run began already, refuse other weights and tell of another machine."""
+    path = folder / "settings.json"
+    if not path.is_file():
+        write_json(path, settings)
+        return
+    before = read_json(path)
+    if before.get("weights") != settings["weights"]:
+        raise UserError(f"{path}: the run began with other weights than {settings['model']} holds now; "
+                        "start another with --output")  # fmt: skip
+    if before.get("machine") != settings["machine"]:
+        say(f"the run began on {shown(before.get('machine'))}, and goes on on {settings['machine']}: "
+            "its last bits will differ from an unbroken run's")  # fmt: skip
+
+
 # ---- the command line
 
 
 def parse(argv):
     """The options of a command line, with the task's defaults filled in."""
+    from .data import TASKS  # late: an interrupt is answered once the command runs
+
     parser = Parser(
         prog="python -m minibert.finetune",
         description="Classify text with a pretrained BERT or DistilBERT, once frozen and once fine-tuned, "
         "beside a majority and a bag-of-words baseline.",
     )
     add_data_options(parser)
+    add_experiment_options(parser.add_argument_group("experiments"))
     add_training_options(parser.add_argument_group("fine-tuning"))
     add_text_options(parser.add_argument_group("text and head"))
     add_machine_options(parser.add_argument_group("machine and output"))
+    first = Parser(add_help=False)  # what a recipe says becomes the defaults, so that whatever is typed overrides it
+    first.add_argument("--recipe")
+    recipe = RECIPES.get(first.parse_known_args(argv)[0].recipe)
+    if recipe:
+        parser.set_defaults(**recipe.options())
     options = parser.parse_args(argv)
     for key, value in (DEFAULTS | TASK_DEFAULTS.get(options.task, {})).items():
-        if getattr(options, key) is None:
+        native = key == "pooling" and options.head == "native"  # which brings its own
+        if getattr(options, key) is None and not native:
             setattr(options, key, value)
     options.seeds = options.seeds or [options.seed]
+    task = options.task if options.task in TASKS else Path(options.task).stem
+    options.output = options.output or str(Path("runs") / task)
     options.arguments = list(sys.argv[1:] if argv is None else argv)
     return options
 
 
 def add_data_options(parser):
+    from .data import FILE_TYPES, TASKS
+
     add = parser.add_argument
     add("task", help=f"{', '.join(TASKS)}, a {'/'.join(FILE_TYPES)} file, or a folder with train and test in it")
-    add("--model", metavar="ID|FOLDER", help=f"Hub id, folder of a checkpoint, or minibert-tiny {per_task('model')}")
+    add("--model", metavar="ID[@REVISION]|FOLDER",
+        help="Hub id, perhaps with a branch, tag, commit or refs/pr/N; folder of a checkpoint; or minibert-tiny "
+        + per_task("model"))  # fmt: skip
     add("--data", metavar="PATH", help="local copy of a built-in task's data, instead of downloading it")
     add("--sample", action="store_true", help="--data is a part of the published data set on purpose")
-    add("--mode", choices=("both", "frozen", "finetune"), default="both", help="which experiments to run")
     add("--limit", type=number(int, 1), metavar="N", help="use only N texts for training and validation together")
     add("--test-limit", type=number(int, 1), metavar="N", help="use only N test texts")
     add("--text-column", default="text", help="of your own file: the column of texts")
     add("--pair-column", default="text_pair", help="of your own file: the column of second texts, if it has one")
     add("--label-column", default="label", help="of your own file: the column of labels")
     add("--group-column", help="of your own file: give accuracy for each value of this column, too")
+
+
+def add_experiment_options(group):
+    add = group.add_argument
+    add("--recipe", choices=tuple(RECIPES), metavar="NAME",
+        help=f"the settings of a tutorial, a paper or ours, for what is not given here: {', '.join(RECIPES)}; "
+        "--dry-run prints them")  # fmt: skip
+    add("--mode", choices=("both", "frozen", "finetune"), default="both", help="which experiments to run")
+    add("--untrained", action="store_true",
+        help="also score the pretrained encoder under a random head, which is what a checkpoint without a trained head "
+        "gives")  # fmt: skip
 
 
 def add_training_options(group):
@@ -104,9 +177,27 @@ def add_training_options(group):
     add("--micro-batch", type=number(int, 0), default=0, help="texts in memory at a time, 0 for all; same results")
     add("--lr", type=number(float, 0, 1, low_open=True), help=f"peak learning rate of the encoder {per_task('lr')}")
     add("--head-lr", type=number(float, 0, 1, low_open=True), default=5e-4, help="peak learning rate of the head")
-    add("--weight-decay", type=number(float, 0, 1), default=0.01, help="decoupled, on matrices only")
-    add("--warmup", type=number(float, 0, 1), default=0.1, help="share of the updates in which the rate rises")
-    add("--patience", type=number(int, 0), default=0, help="stop after so many epochs without gain, 0 for never")
+    add("--layer-decay", type=number(float, 0, 1, low_open=True), default=1.0, metavar="FACTOR",
+        help="each layer's rate, as a factor of the rate above it; pays where few texts would unlearn what the lower "
+        "layers know (0.95 is usual)")  # fmt: skip
+    add("--weight-decay", type=number(float, 0, 1), default=0.01, help="decoupled, on matrices only; rarely decides")
+    add("--warmup", type=warmup, default=0.1, metavar="SHARE|UPDATES",
+        help="updates in which the rate rises, below 1 as a share of all; pays with high rates and large models, whose "
+        "first steps would go astray")  # fmt: skip
+    add("--max-norm", type=number(float, 0), default=1.0, metavar="NORM",
+        help="scale longer gradients down to this length, 0 for never; pays against single wild batches")  # fmt: skip
+    add("--dropout", type=number(float, 0, 0.999), metavar="P",
+        help="of the head, in place of the checkpoint's own; more pays where training texts are few and the head is "
+        "large")  # fmt: skip
+    add("--label-smoothing", type=number(float, 0, 0.999), default=0.0, metavar="SHARE",
+        help="spread this share of each label over all classes; pays where labels are often wrong, or probabilities "
+        "too sure")  # fmt: skip
+    add("--freeze", type=frozen_parts, default=(False, 0), metavar="embeddings,N",
+        help="leave the embeddings, or these and the N lowest layers, as they are; pays in time and memory, and with "
+        "very few texts (default: all of it learns)")  # fmt: skip
+    add("--patience", type=number(int, 0), default=0, metavar="EPOCHS",
+        help="stop after so many epochs without gain on validation, 0 for never; pays in time: the best epoch is kept "
+        "in any case")  # fmt: skip
     add("--class-weights", choices=("none", "balanced"), default="none", help="balanced: rare classes weigh more")
     add("--seed", type=number(int, 0, MAX_SEED), default=0, help="of heads, dropout and the order of texts")
     add("--seeds", type=seed_list, metavar="A,B,C", help="run once for each and report mean and spread")
@@ -116,6 +207,9 @@ def add_text_options(group):
     add, poolings = group.add_argument, ("cls", "mean", "pooler")
     add("--max-length", type=number(int, 5), default=256, help="tokens per text, special ones included")
     add("--truncation", choices=("head", "tail", "head+tail"), default="head", help="the part of a longer text to keep")
+    add("--windows", type=number(int, 1, 1000), default=1, metavar="N",
+        help="read a longer text as up to N overlapping windows of --max-length tokens and average their vectors; pays "
+        "where what decides may stand anywhere in a long text")  # fmt: skip
     add("--pooling", choices=poolings, help=f"tokens to one vector; frozen tries all it has {per_task('pooling')}")
     add("--head", choices=("linear", "mlp", "native"), help=f"frozen tries linear and mlp {per_task('head')}")
 
@@ -137,6 +231,26 @@ def per_task(key):
     others = [f"{values[key]} for {task}" for task, values in TASK_DEFAULTS.items()]
     usual = DEFAULTS[key] or "the family's own"
     return f"(default: {', '.join([str(usual), *others])})"
+
+
+def warmup(text):
+    """An argparse type: a share in [0, 1) or a whole number of updates."""
+    value = number(float, 0, 10**9)(text)
+    if value >= 1 and value != int(value):
+        raise argparse.ArgumentTypeError(f"{text}: below 1 it is a share of the updates, from 1 on their whole number")
+    return value
+
+
+def frozen_parts(text):
+    """An argparse type: "embeddings", "4" or "embeddings,4" -> (whether embeddings are frozen, number of layers).
+
+    Layers that learn under frozen ones would be odd, so a number alone freezes the embeddings, too.
+    """
+    parts = text.split(",")
+    numbers = [part for part in parts if part != "embeddings"]
+    if len(parts) - len(numbers) > 1 or len(numbers) > 1 or not all(part.isdecimal() for part in numbers):
+        raise argparse.ArgumentTypeError(f"{text!r} is not embeddings, a number of layers, or both with a comma")
+    return True, int(numbers[0]) if numbers else 0
 
 
 def seed_list(text):

@@ -17,8 +17,9 @@ from tqdm import tqdm
 from . import metrics
 from .baselines import by_validation_accuracy, fit_logistic
 from .evaluate import compute_all, predict
-from .head import LinearHead, MLPHead, pool
+from .head import HEADS, LinearHead, average_windows, pool
 from .metrics import softmax
+from .plumbing import processes
 from .plumbing.checkpoint import read_safetensors, write_safetensors
 from .plumbing.files import UserError, cache_folder
 from .train import TrainSettings, train
@@ -55,17 +56,20 @@ def encode(encoder, examples, poolings, device, precision="fp32", quiet=False, n
     key = fingerprint(encoder, examples, poolings, device, precision)
     path = cache_folder() / "features" / f"{key}.safetensors"
     shape = (len(examples), encoder.config.hidden_size)
-    known = read_features(path, poolings, shape)
-    if known:
+    known = read_features(path, poolings, shape) if processes.is_first() else None
+    if processes.tell(known is not None):
         return known, 0
     encoder.to(device).eval()
 
-    def pooled(input_ids, attention_mask, token_type_ids):
+    def pooled(input_ids, attention_mask, token_type_ids, windows=None):
         hidden = encoder(input_ids, attention_mask, token_type_ids)
-        return [pool(hidden, attention_mask, pooling, encoder.pooler) for pooling in poolings]
+        vectors = [pool(hidden, attention_mask, pooling, encoder.pooler) for pooling in poolings]
+        return vectors if windows is None else [average_windows(vector, windows) for vector in vectors]
 
     vectors = compute_all(pooled, examples, device, precision, quiet, name)
     vectors = dict(zip(poolings, vectors, strict=True))
+    if not processes.is_first():
+        return vectors, len(examples)
     try:
         write_safetensors(path, vectors, {"checksum": checksum(vectors)})
     except UserError as error:
@@ -104,6 +108,7 @@ def fingerprint(encoder, examples, poolings, device, precision):
         digest.update(path.read_bytes())
     for name, tensor in sorted(encoder.state_dict().items()):
         digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    digest.update(np.asarray(examples.lengths, dtype="<i8").tobytes())  # which windows are one text
     for sequence in examples.sequences:
         digest.update(len(sequence.ids).to_bytes(4, "little") + sequence.first_length.to_bytes(4, "little"))
         digest.update(sequence.ids.tobytes())
@@ -114,7 +119,7 @@ def fit_heads(train_features, validation_features, train_labels, validation_labe
               class_weights=None, seed=0, quiet=False):  # fmt: skip
     """Fit every (pooling, head) and keep the best on validation.
 
-    The features are dicts pooling -> [N, E]; heads are among "linear" and "mlp". Returns (pooling, head's name,
+    The features are dicts pooling -> [N, E]; heads are among HEADS. Returns (pooling, head's name,
     fitted head, what was tried: a list of dicts with validation accuracy and loss, best first).
     """
     tried = []
@@ -142,7 +147,7 @@ def fit_heads(train_features, validation_features, train_labels, validation_labe
 
 
 def fit_candidates(train_set, validation_set, num_labels, heads, class_weights, seed):
-    """[(head's name, setting in words, fitted head)]: a linear head for each L2 strength, and an MLP."""
+    """[(head's name, setting in words, fitted head)]: a linear head for each L2 strength, and the trained ones."""
     width, candidates = train_set.vectors.shape[1], []
     if "linear" in heads:
         for l2 in L2_STRENGTHS:
@@ -150,19 +155,19 @@ def fit_candidates(train_set, validation_set, num_labels, heads, class_weights, 
             weight, bias = fit_logistic(train_set.vectors, train_set.labels, num_labels, l2, class_weights)
             head.load_state_dict({"output.weight": weight, "output.bias": bias})
             candidates.append(("linear", f"L2 {l2:g}", head))
-    if "mlp" in heads:
+    for name in [name for name in heads if name != "linear"]:
         torch.manual_seed(seed)
-        head = MLPHead(width, num_labels, dropout=0.2)
+        head = HEADS[name](width, num_labels, dropout=0.2)
         settings = replace(MLP_SETTINGS, seed=seed)
         progress = train(head, train_set, validation_set, settings, CPU, class_weights, quiet=True)
-        candidates.append(("mlp", f"{progress.best_epoch + 1} epochs", head))
+        candidates.append((name, f"{progress.best_epoch + 1} epochs", head))
     return candidates
 
 
 @torch.no_grad()
 def unstandardise(head, mean, spread):
     """The same head for raw features: W ((x - mean) / spread) + b = (W / spread) x + (b - (W / spread) mean)."""
-    first = head.dense if isinstance(head, MLPHead) else head.output
+    first = head.output if isinstance(head, LinearHead) else head.dense
     first.weight /= spread
     first.bias -= first.weight @ mean
     return head

@@ -6,21 +6,38 @@ The functions called `load_...` are the doors: they take a Hub id or a folder, a
 """
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import tokenizers
 import torch
 
-from .config import read_config
+from .config import EncoderConfig, read_config
 from .fast import accelerate
 from .head import HEADS, NATIVE, POOLINGS, Classifier, resolve_head
 from .model import Encoder, Pooler, initialize
 from .names import classifier_names, encoder_names, fill, translate
 from .plumbing.checkpoint import find_checkpoint, read_tensors, write_safetensors
 from .plumbing.files import UserError, read_json, read_text, shown, write_json
-from .tokenizer import TRUNCATIONS, Tokenizer, check_tokenizer_config, from_vocabulary, library_errors, special_text
+from .tokenizer import (
+    TRUNCATIONS,
+    Tokenizer,
+    check_tokenizer_config,
+    from_merges,
+    from_vocabulary,
+    library_errors,
+    silent_panics,
+    special_tokens,
+)
 
-ARCHITECTURES = {"bert": "Bert", "distilbert": "DistilBert"}  # what transformers calls them
+ARCHITECTURES = {  # what transformers calls them
+    "bert": "Bert",
+    "distilbert": "DistilBert",
+    "roberta": "Roberta",
+    "xlm-roberta": "XLMRoberta",
+    "camembert": "Camembert",
+    "electra": "Electra",
+}
 UNKNOWN_LENGTH = 512  # tokens, where a tokenizer_config.json does not say how many the model takes
 
 
@@ -44,19 +61,24 @@ def load_encoder(model, fast=True, dtype=torch.float32):
 
 def read_encoder(folder, fast=True, dtype=torch.float32):
     """`load_encoder` from a folder."""
-    config, tensors = read_config(folder), read_tensors(folder)
+    return encoder_from(folder, read_config(folder), fast, dtype)
+
+
+def encoder_from(folder, config, fast=True, dtype=torch.float32):
+    """`read_encoder` of a folder whose config.json has been read."""
+    tensors = read_tensors(folder)
     has_pooler = any(name.endswith("pooler.dense.weight") for name in tensors)
     with torch.device("meta"):  # shapes only: the numbers come from the checkpoint
         encoder = build_encoder(config, has_pooler, fast)
-    encoder.account = fill(encoder, tensors, encoder_names(config.model_type), folder, dtype=dtype)
-    if config.model_type == "bert" and not has_pooler:
+    encoder.account = fill(encoder, tensors, encoder_names(config.family), folder, dtype=dtype)
+    if config.family == "bert" and not has_pooler:
         encoder.account.missing.append("pooler.dense (this checkpoint was saved without one)")
     return encoder.eval()
 
 
 def save_encoder(encoder, folder):
     """Write `config.json` and `model.safetensors` in Hugging Face layout: transformers' AutoModel opens the folder."""
-    config, names = encoder.config, encoder_names(encoder.config.model_type)
+    config, names = encoder.config, encoder_names(encoder.config.family)
     tensors = {translate(name, names): tensor for name, tensor in encoder.state_dict().items()}
     write_safetensors(Path(folder) / "model.safetensors", tensors)
     values = {"architectures": [f"{ARCHITECTURES[config.model_type]}Model"], **config.to_dict()}
@@ -66,22 +88,25 @@ def save_encoder(encoder, folder):
 # ---- classifiers
 
 
-def new_classifier(model, label_names, pooling=None, head=None, seed=0, fast=True):
+def new_classifier(model, label_names, pooling=None, head=None, seed=0, fast=True, dropout=None):
     """A pretrained encoder, from a folder or a Hub id, under a fresh head, ready for training. Raises UserError."""
-    return put_head(load_encoder(model, fast), label_names, pooling, head, seed)
+    return put_head(load_encoder(model, fast), label_names, pooling, head, seed, dropout)
 
 
-def put_head(encoder, label_names, pooling=None, head=None, seed=0):
+def put_head(encoder, label_names, pooling=None, head=None, seed=0, dropout=None):
     """A `Classifier` of this pretrained encoder and a fresh head, whose numbers depend on `seed` alone.
 
-    pooling, head: as `resolve_head` takes them. `encoder.account` is completed: a pooler that is needed and missing
-    starts fresh, too. Raises ValueError when they do not fit the encoder.
+    pooling, head: as `resolve_head` takes them. dropout: of the head, in place of the checkpoint's own.
+    `encoder.account` is completed: a pooler that is needed and missing starts fresh, too. Raises ValueError when they
+    do not fit the encoder.
     """
+    if dropout is not None:
+        encoder.config = replace(encoder.config, classifier_dropout=dropout)  # so that it is saved, too
     config, account = encoder.config, encoder.account
-    pooling, head = resolve_head(config.model_type, pooling, head)
+    pooling, head = resolve_head(config.family, pooling, head)
     generator_state = torch.get_rng_state()
     torch.manual_seed(seed)
-    if pooling == "pooler" and encoder.pooler is None and config.model_type == "bert":
+    if pooling == "pooler" and encoder.pooler is None and config.family == "bert":
         encoder.pooler = Pooler(config)
         initialize(encoder.pooler, config.initializer_range)
         account.missing.clear()
@@ -100,7 +125,7 @@ def save_classifier(classifier, folder, extra=None):
     `extra` (JSON values, such as max_length) is kept in config.json's `minibert` section for `read_classifier`.
     """
     config = classifier.encoder.config
-    names = classifier_names(config.model_type, classifier.is_native, prefix=f"{config.model_type}.")
+    names = classifier_names(config.family, classifier.is_native, prefix=f"{config.family}.")
     tensors = {translate(name, names): tensor for name, tensor in classifier.state_dict().items()}
     kind = "ForSequenceClassification" if classifier.is_native else "Model"
     values = {
@@ -119,12 +144,21 @@ def read_classifier(folder, fast=True):
 
     `classifier.account` says what became of every tensor. Raises UserError.
     """
-    folder = Path(folder)
-    values, config = read_json(folder / "config.json"), read_config(folder)
+    return classifier_from(folder, read_json(Path(folder) / "config.json"), fast)
+
+
+def classifier_from(folder, values, fast=True):
+    """`read_classifier` of a folder whose config.json has been read: `values`."""
+    config = EncoderConfig.from_dict(values, f"{folder}/config.json")
     if not holds_classifier(values):
         raise UserError(f"{folder}: holds no classifier (architectures: {shown(values.get('architectures'))})")
     extra = read_extra(values, folder)
-    native_pooling, native_head = NATIVE[config.model_type]
+    if extra.get("max_length", 0) > config.longest:
+        raise UserError(
+            f"{folder}/config.json: minibert section has max_length {extra['max_length']}, "
+            f"but the model has {config.longest} positions"
+        )
+    native_pooling, native_head = NATIVE[config.family]
     pooling, head = extra.get("pooling", native_pooling), extra.get("head", native_head)
     with torch.device("meta"):  # shapes only: the numbers come from the checkpoint
         encoder = build_encoder(config, pooling == "pooler", fast)
@@ -132,9 +166,20 @@ def read_classifier(folder, fast=True):
     ignored = {"embeddings.position_ids": "a stored 0, 1, 2, ..., not a weight"}
     if pooling != "pooler":
         ignored["pooler."] = f"this head reads {pooling} pooling"
-    names = classifier_names(config.model_type, classifier.is_native)
+    names = classifier_names(config.family, classifier.is_native)
     classifier.account = fill(classifier, read_tensors(folder), names, folder, ignored)
     return classifier.eval(), extra
+
+
+def read_model(folder, fast=True):
+    """A classifier and its `minibert` section if the folder holds one, else a bare encoder and {}. Raises UserError.
+
+    config.json is read once.
+    """
+    values = read_json(Path(folder) / "config.json")
+    if holds_classifier(values):
+        return classifier_from(folder, values, fast)
+    return encoder_from(folder, EncoderConfig.from_dict(values, f"{folder}/config.json"), fast), {}
 
 
 def read_label_names(values, folder):
@@ -158,6 +203,7 @@ EXTRA = (
     ("head", lambda value: value in HEADS, f"one of {', '.join(HEADS)}"),
     ("max_length", lambda value: type(value) is int and 5 <= value <= 10**7, "a whole number of tokens, 5 or more"),
     ("truncation", lambda value: value in TRUNCATIONS, f"one of {', '.join(TRUNCATIONS)}"),
+    ("windows", lambda value: type(value) is int and 1 <= value <= 1000, "a whole number from 1 to 1000"),
     ("pairs", lambda value: isinstance(value, bool), "true or false"),
 )
 
@@ -190,7 +236,10 @@ def load_tokenizer(model):
 
 
 def read_tokenizer(folder):
-    """The tokenizer of a folder: `tokenizer.json`, else `vocab.txt`, with what `tokenizer_config.json` says of it."""
+    """The tokenizer of a folder, with what `tokenizer_config.json` says of it.
+
+    From `tokenizer.json`, else from `vocab.txt` (BERT), else from `vocab.json` and `merges.txt` (RoBERTa).
+    """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")  # unset, the library works on one core after a fork
     folder = Path(folder)
     config_path = folder / "tokenizer_config.json"
@@ -199,16 +248,31 @@ def read_tokenizer(folder):
     source = folder / "tokenizer.json"
     if source.is_file():
         text = read_text(source)
-        with library_errors(f"{source}: not a tokenizer"):
+        with library_errors(f"{source}: not a tokenizer"), silent_panics():
             backend = tokenizers.Tokenizer.from_str(text)
+            backend.encode_batch_fast(["A text, to see whether it can be read."])
     elif (folder / "vocab.txt").is_file():
         source = folder / "vocab.txt"
         lines = [line.rstrip("\r") for line in read_text(source).rstrip("\n").split("\n")]
         backend = from_vocabulary(lines, config, source)
     else:
-        raise UserError(f"{folder}: no tokenizer.json and no vocab.txt")
+        source = folder / "vocab.json"
+        backend = read_merges(folder, config)
     max_length = config.get("model_max_length", UNKNOWN_LENGTH)
     if not isinstance(max_length, int) or max_length > 100_000:  # transformers writes 1e30 for "not known"
         max_length = UNKNOWN_LENGTH
-    special = {name: special_text(config.get(f"{name}_token")) for name in ("cls", "sep", "pad")}
-    return Tokenizer(backend, max_length, **{name: token for name, token in special.items() if token}, source=source)
+    return Tokenizer(backend, max_length, **special_tokens(backend, config), source=source)
+
+
+def read_merges(folder, config):
+    """A backend from `vocab.json` and `merges.txt`."""
+    vocabulary_path, merges_path = folder / "vocab.json", folder / "merges.txt"
+    if not vocabulary_path.is_file():
+        raise UserError(f"{folder}: no tokenizer.json, no vocab.txt, and no vocab.json with merges.txt")
+    if not merges_path.is_file():
+        raise UserError(f"{merges_path}: no such file; vocab.json alone does not say how words are cut into its tokens")
+    vocabulary = read_json(vocabulary_path)
+    if not all(type(number) is int and number >= 0 for number in vocabulary.values()):
+        raise UserError(f"{vocabulary_path}: does not give every token a number")
+    with library_errors(f"{merges_path}: does not fit {vocabulary_path.name}"):
+        return from_merges(vocabulary, read_text(merges_path).split("\n"), config)

@@ -1,12 +1,14 @@
-"""The encoder: token ids in, one vector per token out. This is all of BERT, and all of DistilBERT.
+"""The encoder: token ids in, one vector per token out. This is all of BERT, DistilBERT, RoBERTa and ELECTRA.
 
-One architecture serves both families. DistilBERT is BERT without token types and without pooler, and without dropout
-after the attention's output. One legend names the axes of every tensor in this file:
+One architecture serves all four families. DistilBERT is BERT without token types and without pooler, and without
+dropout after the attention's output. RoBERTa and ELECTRA are BERT trained in another way; all that RoBERTa changes here
+is how positions are counted. One legend names the axes of every tensor in this file:
 
     B  texts in the batch       H  attention heads                E  hidden_size = H * D
     T  tokens in a text         D  width of one head              F  intermediate_size
 
-Sources: Vaswani et al. 2017 (attention, section 3), Devlin et al. 2019 (BERT), Sanh et al. 2019 (DistilBERT).
+Sources: Vaswani et al. 2017 (attention, section 3), Devlin et al. 2019 (BERT), Sanh et al. 2019 (DistilBERT),
+Liu et al. 2019 (RoBERTa), Clark et al. 2020 (ELECTRA).
 """
 
 import math
@@ -30,8 +32,10 @@ class Embeddings(nn.Module):
 
     def __init__(self, config):
         super().__init__()
+        self.config = config
+        skipped = config.pad_token_id if config.positions_skip_padding else None
         self.word = nn.Embedding(config.vocab_size, config.hidden_size, padding_idx=config.pad_token_id)
-        self.position = nn.Embedding(config.max_position_embeddings, config.hidden_size)
+        self.position = nn.Embedding(config.max_position_embeddings, config.hidden_size, padding_idx=skipped)
         self.token_type = None
         if config.type_vocab_size:
             self.token_type = nn.Embedding(config.type_vocab_size, config.hidden_size)
@@ -40,17 +44,30 @@ class Embeddings(nn.Module):
 
     def forward(self, input_ids, token_type_ids=None):
         length = input_ids.shape[1]
-        if length > self.position.num_embeddings:
+        if length > self.config.longest:
             raise ValueError(
-                f"a sequence of {length} tokens is longer than the model's {self.position.num_embeddings} positions"
+                f"a sequence of {length} tokens is longer than the model's {self.config.longest} positions"
             )
-        positions = torch.arange(length, device=input_ids.device)
-        hidden = self.word(input_ids) + self.position(positions)  # [B, T, E]; every text starts at position 0
+        positions = torch.arange(length, device=input_ids.device)  # [T]: every text starts at position 0
+        if self.config.positions_skip_padding:
+            positions = positions_of_tokens(input_ids, self.config.pad_token_id)  # [B, T]
+        hidden = self.word(input_ids) + self.position(positions)  # [B, T, E]
         if self.token_type is not None:
             if token_type_ids is None:
                 token_type_ids = torch.zeros_like(input_ids)
             hidden = hidden + self.token_type(token_type_ids)
         return self.dropout(self.norm(hidden))
+
+
+def positions_of_tokens(input_ids, pad_token_id):
+    """RoBERTa's positions, [B, T] -> [B, T]: tokens count up from pad_token_id + 1, padding stays at pad_token_id.
+
+    Its authors' library kept one row of every table for padding. A text of 3 tokens, padded to 5, with padding as
+    token 1: 2, 3, 4, 1, 1. Whoever counts from 0 reads rows shifted by two: nothing fails, and every vector is a little
+    wrong.
+    """
+    is_token = (input_ids != pad_token_id).long()
+    return pad_token_id + is_token.cumsum(dim=1) * is_token
 
 
 class Attention(nn.Module):
@@ -129,7 +146,8 @@ class Layer(nn.Module):
 class Pooler(nn.Module):
     """BERT's summary of a text: the first token's vector through a dense layer and tanh, [B, T, E] -> [B, E].
 
-    Pretrained on next-sentence prediction. DistilBERT was trained without that task and has no pooler.
+    Pretrained on next-sentence prediction. The other families were trained without that task; where one of their
+    checkpoints has a pooler all the same, a later training put it there, or it is as random as it began.
     """
 
     def __init__(self, config):
@@ -152,7 +170,7 @@ class Encoder(nn.Module):
         self.embeddings = Embeddings(config)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
         if has_pooler is None:
-            has_pooler = config.model_type == "bert"
+            has_pooler = config.family == "bert"
         self.pooler = Pooler(config) if has_pooler else None
 
     def forward(self, input_ids, attention_mask=None, token_type_ids=None, return_all=False, return_attention=False):

@@ -11,9 +11,10 @@ import torch
 
 from .plumbing.files import UserError
 
-COLUMNS = {"bert": 1, "distilbert": 2}  # of the tables below
+COLUMNS = {"bert": 1, "distilbert": 2, "roberta": 1, "electra": 1}  # of NAMES
+PREFIXES = ("bert.", "distilbert.", "roberta.", "electra.")  # what a classifier's checkpoint calls its encoder
 
-#   ours                              BERT                                          DistilBERT
+#   ours                              BERT, RoBERTa, ELECTRA                        DistilBERT
 NAMES = (
     ("embeddings.word",                 "embeddings.word_embeddings",                 "embeddings.word_embeddings"),
     ("embeddings.position",             "embeddings.position_embeddings",             "embeddings.position_embeddings"),
@@ -37,6 +38,8 @@ IGNORED = {
     "vocab_transform.": "masked-language-model head, used in pretraining only",
     "vocab_layer_norm.": "masked-language-model head, used in pretraining only",
     "vocab_projector.": "masked-language-model head, used in pretraining only",
+    "lm_head.": "masked-language-model head, used in pretraining only",
+    "discriminator_predictions.": "replaced-token head, used in pretraining only",
     "qa_outputs.": "question-answering head",
     "embeddings.position_ids": "a stored 0, 1, 2, ..., not a weight",
     "pre_classifier.": "classification head; load_classifier reads it",
@@ -44,28 +47,29 @@ IGNORED = {
     "head.": "classification head; load_classifier reads it",
 }
 
-#   ours          BERT           DistilBERT
+#   ours          BERT          DistilBERT        RoBERTa                ELECTRA
 NATIVE_NAMES = (
-    ("head.output", "classifier", "classifier"),
-    ("head.dense",  None,         "pre_classifier"),
+    ("head.output", "classifier", "classifier",     "classifier.out_proj", "classifier.out_proj"),
+    ("head.dense",  None,         "pre_classifier", "classifier.dense",    "classifier.dense"),
 )  # fmt: skip
+NATIVE_COLUMNS = {"bert": 1, "distilbert": 2, "roberta": 3, "electra": 4}
 
 
-def encoder_names(model_type):
+def encoder_names(family):
     """The encoder's module names -> the family's, from NAMES."""
-    column = COLUMNS[model_type]
+    column = COLUMNS[family]
     return {row[0]: row[column] for row in NAMES if row[column] is not None}
 
 
-def classifier_names(model_type, is_native, prefix=""):
+def classifier_names(family, is_native, prefix=""):
     """A classifier's module names -> those in its checkpoint, where the encoder's begin with `prefix`.
 
     A head that is not the family's own keeps our names.
     """
-    names = {f"encoder.{ours}": prefix + theirs for ours, theirs in encoder_names(model_type).items()}
+    names = {f"encoder.{ours}": prefix + theirs for ours, theirs in encoder_names(family).items()}
     if not is_native:
         return names | {ours: ours for ours, *_ in NATIVE_NAMES}
-    column = COLUMNS[model_type]
+    column = NATIVE_COLUMNS[family]
     return names | {row[0]: row[column] for row in NATIVE_NAMES if row[column] is not None}
 
 
@@ -80,13 +84,13 @@ def translate(parameter, names):
 
 
 def normalize_names(tensors, source="checkpoint"):
-    """Drop the `bert.` / `distilbert.` prefix and rename the TensorFlow era's LayerNorm `gamma` and `beta`.
+    """Drop a prefix such as `bert.` and rename the TensorFlow era's LayerNorm `gamma` and `beta`.
 
     Returns (tensors by normal name, normal name -> the name in the file).
     """
     result, original = {}, {}
     for name, tensor in tensors.items():
-        normal = name.removeprefix("bert.").removeprefix("distilbert.")
+        normal = name.removeprefix(next((prefix for prefix in PREFIXES if name.startswith(prefix)), ""))
         normal = re.sub(r"\.gamma$", ".weight", normal)
         normal = re.sub(r"\.beta$", ".bias", normal)
         if normal in result:

@@ -6,6 +6,8 @@
     clipping   one factor for all gradients: Pascanu et al. 2013 (arXiv 1211.5063), section 3.2
 """
 
+import re
+
 import torch
 
 BLOCK = 2**18  # numbers whose squares are added up at a time
@@ -84,29 +86,47 @@ def fused_update(parameters, gradients, means, squares, steps, *, lr, betas, eps
     )  # fmt: skip
 
 
-def parameter_groups(model, lr, weight_decay, head_lr=None, head="head."):
+def parameter_groups(model, lr, weight_decay, head_lr=None, head="head.", layer_decay=1.0):
     """AdamW's groups: body and head (names beginning with `head`) with their own rate, with and without decay.
 
     Matrices decay. Biases and LayerNorm's parameters, the only vectors in the model, do not: they set an
     offset or a scale, and pulling those to zero regularises nothing. Each parameter is in exactly one group.
+
+    layer_decay: a layer's rate, as a factor of the rate of the layer above it; the top one learns at `lr`, embeddings
+    one step below the lowest layer (Sun et al. 2019, arXiv 1905.05583, section 5.3.4).
     """
     groups = {}
-    for name, parameter in model.named_parameters():
+    named = list(model.named_parameters())
+    num_layers = max((layer_number(name) or 0 for name, _ in named), default=0)
+    for name, parameter in named:
         if not parameter.requires_grad:
             continue
-        part = "head" if name.startswith(head) else "body"
+        part, rate = "body", lr
+        if name.startswith(head):
+            part, rate = "head", lr if head_lr is None else head_lr
+        elif layer_decay != 1 and layer_number(name) is not None:
+            part = f"layer {layer_number(name)}" if layer_number(name) else "embeddings"
+            rate = lr * layer_decay ** (num_layers - layer_number(name))
         decays = parameter.ndim >= 2
         group = groups.setdefault(
             (part, decays),
             {
                 "name": f"{part}, {'decay' if decays else 'no decay'}",
                 "params": [],
-                "lr": head_lr if part == "head" and head_lr is not None else lr,
+                "lr": rate,
                 "weight_decay": weight_decay if decays else 0.0,
             },
         )
         group["params"].append(parameter)
     return list(groups.values())
+
+
+def layer_number(name):
+    """How high up a parameter stands, by its name: 0 for embeddings, 1 for the lowest layer; None elsewhere."""
+    number = re.search(r"(?:^|\.)layers\.(\d+)\.", name)
+    if number:
+        return int(number[1]) + 1
+    return 0 if re.search(r"(?:^|\.)embeddings\.", name) else None
 
 
 def linear_warmup(step, warmup_steps, total_steps):

@@ -9,14 +9,13 @@ import json
 import sys
 from pathlib import Path
 
-from .batch import Examples
 from .evaluate import predict
 from .load import read_classifier, read_tokenizer
 from .metrics import softmax
 from .plumbing.checkpoint import find_checkpoint
 from .plumbing.command import Parser, run_command
 from .plumbing.device import resolve_device, resolve_precision
-from .plumbing.files import UserError, read_text
+from .plumbing.files import UserError, csv_text, one_line, read_text
 from .tokenizer import check_vocabulary
 
 
@@ -28,9 +27,10 @@ class TextClassifier:
         self.classifier = classifier
         self.tokenizer = tokenizer
         self.label_names = classifier.label_names
-        longest = min(tokenizer.max_length, classifier.encoder.config.max_position_embeddings)
+        longest = min(tokenizer.max_length, classifier.encoder.config.longest)
         self.max_length = extra.get("max_length", longest)
         self.truncation = extra.get("truncation", "head")
+        self.windows = extra.get("windows", 1)
         self.reads_pairs = extra.get("pairs", False)
         self.device = resolve_device(device)
         self.precision, _ = resolve_precision(precision, self.device)
@@ -38,8 +38,8 @@ class TextClassifier:
 
     def probabilities(self, texts, pairs=None, quiet=True):
         """float64 NumPy [N, C], a row per text, in the order of `label_names`."""
-        sequences = self.tokenizer.encode(texts, pairs, self.max_length, self.truncation)
-        examples = Examples(sequences, [0] * len(texts), self.tokenizer.pad_id)
+        labels = [0] * len(texts)
+        examples = self.tokenizer.examples(texts, pairs, labels, self.max_length, self.truncation, self.windows)
         return softmax(predict(self.classifier, examples, self.device, self.precision, quiet=quiet))
 
     def predict(self, texts, pairs=None):
@@ -57,13 +57,8 @@ def load_classifier(model, fast=True, device="cpu", precision="fp32"):
             break
     folder = find_checkpoint(model)
     classifier, extra = read_classifier(folder, fast)
-    tokenizer, config = read_tokenizer(folder), classifier.encoder.config
-    check_vocabulary(tokenizer, config, folder)
-    if extra.get("max_length", 0) > config.max_position_embeddings:
-        raise UserError(
-            f"{folder}/config.json: minibert section has max_length {extra['max_length']}, "
-            f"but the model has {config.max_position_embeddings} positions"
-        )
+    tokenizer = read_tokenizer(folder)
+    check_vocabulary(tokenizer, classifier.encoder.config, folder)
     return TextClassifier(classifier, tokenizer, extra, device, precision)
 
 
@@ -121,12 +116,12 @@ def write(texts, probabilities, label_names, form):
     for text, row in zip(texts, probabilities, strict=True):
         label = label_names[row.argmax()]
         if form == "csv":
-            table.writerow([text, label, *(f"{value:.6f}" for value in row)])
+            table.writerow([csv_text(text), csv_text(label), *(f"{value:.6f}" for value in row)])
         elif form == "jsonl":
             scores = {name: round(float(value), 6) for name, value in zip(label_names, row, strict=True)}
             print(json.dumps({"text": text, "label": label, "scores": scores}, ensure_ascii=False))
         else:
-            print(f"{label}\t{row.max():.4f}\t{text}")
+            print(f"{one_line(label)}\t{row.max():.4f}\t{text}")
 
 
 if __name__ == "__main__":

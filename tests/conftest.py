@@ -71,10 +71,15 @@ def reference():
 
 
 def copy_checkpoint(family, folder):
-    """A whole checkpoint folder from the stored parts: weights, config.json, vocab.txt, tokenizer_config.json."""
+    """A whole checkpoint folder from the stored parts: weights, config.json and the tokenizer's files."""
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(REFERENCES / f"tiny-{family}.safetensors", folder / "model.safetensors")
     shutil.copyfile(REFERENCES / f"tiny-{family}.json", folder / "config.json")
+    if family == "roberta":
+        for name in ("vocab.json", "merges.txt"):
+            shutil.copyfile(REFERENCES / f"roberta-{name}", folder / name)
+        (folder / "tokenizer_config.json").write_text('{"model_max_length": 64}')
+        return folder
     shutil.copyfile(REFERENCES / "vocab.txt", folder / "vocab.txt")
     shutil.copyfile(REFERENCES / "tokenizer_config.json", folder / "tokenizer_config.json")
     return folder
@@ -90,6 +95,18 @@ def tiny_bert(tmp_path):
 def tiny_distilbert(tmp_path):
     """A folder with a 2-layer DistilBERT classifier of 6 classes, at most 64 tokens; the test may change it."""
     return copy_checkpoint("distilbert", tmp_path / "tiny-distilbert")
+
+
+@pytest.fixture
+def tiny_roberta(tmp_path):
+    """A folder with a 2-layer RoBERTa classifier of 6 classes, at most 64 tokens; the test may change it."""
+    return copy_checkpoint("roberta", tmp_path / "tiny-roberta")
+
+
+@pytest.fixture
+def tiny_electra(tmp_path):
+    """A folder with a 2-layer ELECTRA classifier of 6 classes, at most 64 tokens; the test may change it."""
+    return copy_checkpoint("electra", tmp_path / "tiny-electra")
 
 
 @pytest.fixture

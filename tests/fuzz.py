@@ -31,6 +31,8 @@ os.environ.setdefault("RUST_BACKTRACE", "0")
 HERE = Path(__file__).parent
 sys.path[:0] = [path for path in (str(HERE.parent), str(HERE)) if path not in sys.path]
 
+from fuzz_targets import NAMED  # noqa: E402
+
 from minibert.plumbing.files import UserError  # noqa: E402
 
 MODULES = [path.stem for path in sorted((HERE / "fuzz_targets").glob("[a-z]*.py"))]
@@ -56,6 +58,7 @@ def run_case(target, name, seed):
     folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
     log = io.StringIO()
     before = memory_used()
+    NAMED.clear()
     try:
         with only_writing_in(folder) as written, limited(), contextlib.redirect_stdout(log), redirected_errors(log):
             try:
@@ -83,8 +86,8 @@ def problem_with_message(message, folder):
         return "a message with line breaks or control characters"
     if len(message.replace(str(folder), "")) > LONGEST_MESSAGE:
         return "a message of unreadable length"
-    names = {path.name for path in folder.rglob("*")} | {folder.name}
-    names |= {"--", "http://", "standard input", "mine.csv", "none.py"}
+    names = {path.name for path in folder.rglob("*")} | {folder.name} | NAMED
+    names |= {"--", "http://", "standard input", "empty name", "config.json"}
     if not any(name in message for name in names):
         return "a message that names neither file nor option"
     return None
@@ -192,7 +195,9 @@ def fuzz(name, target, count, seed, show=False):
         if outcome == "find":
             last = details.strip().splitlines()[-1]
             kinds[last.split(":")[0]] += 1
-            print(f"{name} {number}: {details if show or kinds[last.split(':')[0]] <= 2 else last[:200]}", flush=True)
+            whole = show or kinds[last.split(":")[0]] <= 2
+            lines = [line[:500] for line in (details if whole else last).splitlines()]
+            print(f"{name} {number}:", *lines, sep="\n  " if whole else " ", flush=True)
         elif show:
             print(f"{name} {number}: {outcome} {details}")
     print(

@@ -27,7 +27,7 @@ def test_a_frozen_bert_without_pooler_cannot_be_read_through_one(mode, refuse, b
 # config.json
 
 
-@pytest.mark.parametrize("value", ["gpt2", "roberta", None, 3])
+@pytest.mark.parametrize("value", ["gpt2", "xlnet", None, 3])
 def test_an_unsupported_model_type_is_named(value, distilbert):
     path = set_config(distilbert, model_type=value)
     message = load_error(distilbert)
@@ -96,6 +96,42 @@ def test_a_config_that_is_not_json_is_named_with_the_line(content, distilbert):
     assert f"{path}, line 2" in load_error(distilbert)
 
 
+@pytest.mark.parametrize(
+    "content", ["[" * 100_000, '{"model_type": ' * 3000 + "1" + "}" * 3000, '{"vocab_size": ' + "1" * 5000 + "}"]
+)
+def test_a_config_that_no_parser_reads_is_refused(content, distilbert):
+    path = write(distilbert / "config.json", content)
+    assert str(path) in load_error(distilbert)
+
+
+@pytest.mark.parametrize(
+    "field, value",
+    [
+        ("n_layers", 10**6),
+        ("dim", 2**62),
+        ("n_heads", 10**30),
+        ("vocab_size", 2**63),
+        ("hidden_dim", 2**40),
+        ("max_position_embeddings", 10**4000),
+        ("initializer_range", float("nan")),
+        ("initializer_range", float("inf")),
+        ("dropout", float("nan")),
+        ("model_type", "x" * 100_000),
+    ],
+)
+def test_a_number_that_no_memory_holds_is_named_at_once_and_shown_short(field, value, distilbert):
+    path = set_config(distilbert, **{field: value})
+    message = load_error(distilbert)
+    assert str(path) in message and field in message
+    assert len(message) < 600
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1e-12, 2.0])
+def test_an_epsilon_that_is_none_is_named(value, bert):
+    path = set_config(bert, layer_norm_eps=value)
+    assert f"{path}: layer_norm_eps is {value}" in load_error(bert)
+
+
 def test_a_config_that_is_no_object_is_refused(distilbert):
     path = write(distilbert / "config.json", "[1, 2]")
     assert str(path) in load_error(distilbert)
@@ -141,6 +177,18 @@ def test_a_flattened_tensor_of_the_right_size_is_misshapen_too(distilbert):
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_a_tensor_that_is_not_finite_is_named(value, distilbert):
     edit(distilbert, lambda tensors: tensors[QUERY].__setitem__((3, 4), value))
+    assert f"{QUERY} holds NaN or infinity" in load_error(distilbert)
+
+
+@pytest.mark.parametrize("dtype", ["float8_e4m3fn", "float8_e5m2", "int8", "bool", "complex64"])
+def test_a_tensor_of_a_type_that_is_no_weight_is_named(dtype, distilbert):
+    edit(distilbert, lambda tensors: tensors.update({QUERY: tensors[QUERY].to(getattr(torch, dtype))}))
+    message = load_error(distilbert)
+    assert f"{QUERY} has type {dtype}" in message
+
+
+def test_a_number_that_float32_cannot_hold_is_named(distilbert):
+    edit(distilbert, lambda tensors: tensors.update({QUERY: tensors[QUERY].double() * 1e300}))
     assert f"{QUERY} holds NaN or infinity" in load_error(distilbert)
 
 
@@ -199,3 +247,47 @@ def test_a_bad_tokenizer_file_is_named(name, content, distilbert):
     write(distilbert / name, content)
     with pytest.raises(UserError, match=name):
         load_tokenizer(distilbert)
+
+
+def test_a_roberta_with_berts_tokenizer_is_refused(refuse, tiny_roberta, tmp_path):
+    for name in ("vocab.json", "merges.txt", "tokenizer_config.json"):
+        (tiny_roberta / name).unlink()
+    write_text(tiny_roberta / "vocab.txt", "\n".join(WORDS) + "\n")
+    message = refuse(table(tmp_path / "mine.csv"), model=tiny_roberta)
+    assert "pads with token 0" in message and "padding, which is token 1" in message and "another model" in message
+
+
+def test_missing_merges_are_named(refuse, tiny_roberta, tmp_path):
+    (tiny_roberta / "merges.txt").unlink()
+    message = refuse(table(tmp_path / "mine.csv"), model=tiny_roberta)
+    assert f"{tiny_roberta / 'merges.txt'}: no such file" in message
+
+
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        ("merges.txt", "#version: 0.2\nnot there"),
+        ("merges.txt", "a b c\n"),
+        ("vocab.json", '{"<s>": "0"}'),
+        ("vocab.json", "{"),
+    ],
+)
+def test_bad_bpe_files_are_named(name, content, tiny_roberta):
+    write(tiny_roberta / name, content)
+    with pytest.raises(UserError, match=name):
+        load_tokenizer(tiny_roberta)
+
+
+def test_positions_that_leave_no_room_for_a_token_are_refused(tiny_roberta):
+    path = set_config(tiny_roberta, max_position_embeddings=2)
+    assert f"{path}: max_position_embeddings is 2" in load_error(tiny_roberta)
+
+
+def test_a_small_electra_with_its_projection_is_refused(tiny_electra):
+    path = set_config(tiny_electra, embedding_size=12)
+    assert f"{path}: embedding_size is 12; only 24 is supported" in load_error(tiny_electra)
+
+
+def test_a_text_longer_than_roberta_has_positions_for_is_refused(refuse, tiny_roberta, tmp_path):
+    message = refuse(table(tmp_path / "mine.csv"), "--max-length", 65, model=tiny_roberta)
+    assert "64 positions" in message

@@ -59,6 +59,8 @@ HEADS = {
     ("bert", "masked-language-model"): ["cls.predictions.bias", "cls.predictions.transform.dense.weight"],
     ("bert", "next-sentence"): ["cls.seq_relationship.weight", "cls.seq_relationship.bias"],
     ("bert", "classification"): ["classifier.weight", "classifier.bias"],
+    ("roberta", "masked-language-model"): ["lm_head.bias", "lm_head.dense.weight", "lm_head.layer_norm.weight"],
+    ("electra", "replaced-token"): ["discriminator_predictions.dense.weight"],
     ("distilbert", "masked-language-model"): ["vocab_transform.bias", "vocab_layer_norm.bias", "vocab_projector.bias"],
     ("distilbert", "classification"): ["pre_classifier.weight", "classifier.bias"],
     ("distilbert", "question-answering"): ["qa_outputs.weight"],
@@ -66,10 +68,17 @@ HEADS = {
 
 
 @pytest.mark.parametrize("family, kind", HEADS)
-def test_a_checkpoint_with_a_head_gives_its_encoder_and_says_what_was_ignored(family, kind, bert, distilbert):
-    folder, names = (bert if family == "bert" else distilbert), HEADS[family, kind]
+def test_a_checkpoint_with_a_head_gives_its_encoder_and_says_what_was_ignored(
+    family, kind, bert, distilbert, tiny_roberta, tiny_electra
+):
+    folder = {"bert": bert, "distilbert": distilbert, "roberta": tiny_roberta, "electra": tiny_electra}[family]
+    names = HEADS[family, kind]
+    if family in ("roberta", "electra"):
+        edit(folder, lambda tensors: [tensors.pop(name) for name in list(tensors) if name.startswith("classifier.")])
+    else:
+        rename(folder, lambda name: f"{family}.{name}")
     expected = load_encoder(folder)
-    rename(folder, lambda name: f"{family}.{name}", extra=names)
+    rename(folder, lambda name: name, extra=names)
     encoder = load_encoder(folder)
     assert same_weights(encoder, expected)
     assert sorted(encoder.account.ignored) == sorted(names)

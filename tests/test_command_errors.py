@@ -76,6 +76,16 @@ def test_a_reader_who_has_enough_is_no_traceback(characters, ending, code, line)
     assert (process.wait(60), error) == (code, line)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="arguments are bytes on POSIX alone")
+@pytest.mark.parametrize("name", [b"caf\xe9.csv", b"a\x1b[2Jb.csv", b"x" * 300 + b".csv", b"new\nline.csv"])
+def test_a_file_name_of_any_bytes_is_one_line_that_a_terminal_can_show(name, tmp_path):
+    command = [sys.executable, "-m", "minibert.finetune", name]
+    done = subprocess.run(command, capture_output=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(REPOSITORY)})
+    assert done.returncode == 2
+    [line] = done.stderr.decode("utf-8").splitlines()
+    assert line.startswith("error: ") and line.isprintable()
+
+
 # What a message may hold
 
 

@@ -20,13 +20,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load, save
 
-from minibert import EncoderConfig, load_encoder, load_tokenizer, save_encoder
+from minibert import EncoderConfig, finetune, load_encoder, load_tokenizer, save_encoder
 from minibert.data import download, load_task
 from minibert.data.corpora import CORPORA
 from minibert.data.download import Source, fetch
 from minibert.model import Encoder, initialize
-from minibert.plumbing.files import UserError, cache_folder
+from minibert.plumbing.checkpoint import CONVERSION, CONVERTER, commit_of, find_checkpoint
+from minibert.plumbing.files import UserError, cache_folder, read_json
 
 REPOSITORY = Path(__file__).parent.parent
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -224,6 +226,12 @@ def test_a_length_beyond_all_reason_is_refused_or_ignored(length):
             assert fetch(source_at(server.url, MESSAGES.encode()), "sms-spam").read_text() == MESSAGES
 
 
+@pytest.mark.parametrize("size", [b"-1", b"ffffffffffffffffff", b"no", b""])
+def test_a_chunk_of_senseless_size_is_refused(size):
+    with serving(lambda path: (200, {"Transfer-Encoding": "chunked"}, size + b"\r\nham\tx\r\n0\r\n\r\n")) as server:
+        refused(source_at(server.url, b"ham\tx"))
+
+
 def test_a_transfer_without_end_is_cut_off(monkeypatch):
     monkeypatch.setattr(download, "LARGEST_FILE", 1000)
     with serving(lambda path: (200, {}, b"x" * 2000)) as server:
@@ -362,32 +370,61 @@ def checkpoint(tmp_path_factory):
     return folder
 
 
-def hub_of(repositories):
-    """An `answer` for `serving`: {id: {file name: bytes}} as the Hub serves it.
+def commit_named(revision, main=COMMIT):
+    if re.fullmatch("[0-9a-f]{40}", revision):
+        return revision
+    return main if revision == "main" else hashlib.sha1(revision.encode()).hexdigest()
 
-    Of its interface, what a snapshot takes: which commit `main` is, that commit's files, and the files.
+
+def hub_of(repositories, requests=(), main=COMMIT):
+    """An `answer` for `serving`: {id or id@revision: {file name: bytes}} as the Hub serves it.
+
+    Of its interface, what a snapshot takes: which commit a revision is, that commit's files, and the files. And the
+    pull `requests` (number, author, title, status) of every id. main: the commit that `main` is.
     """
+    revisions = {}  # (id, revision or its commit): the files
+    for key, files in repositories.items():
+        name, _, revision = key.partition("@")
+        commit = commit_named(revision or "main", main)
+        for known in (revision or "main", commit):
+            revisions[name, known] = commit, files
 
     def answer(path):
-        asked = re.fullmatch(r"/api/models/([\w.-]+/[\w.-]+)/(revision|tree)/[^/]+", path)
-        file = re.fullmatch(r"/([\w.-]+/[\w.-]+)/resolve/[^/]+/(.+)", path)
-        name = (asked or file)[1] if asked or file else None
-        if name not in repositories:
+        asked = re.fullmatch(r"/api/models/([\w.-]+/[\w.-]+)/(revision|tree)/(.+)", path)
+        file = re.fullmatch(r"/([\w.-]+/[\w.-]+)/resolve/([^/]+)(/)(.+)", path)
+        discussed = re.fullmatch(r"/api/models/([\w.-]+/[\w.-]+)/discussions", path)
+        if discussed:
+            return as_json(discussions(discussed[1]))
+        name, revision = ((asked[1], asked[3]) if asked else (file[1], file[2])) if asked or file else ("", "")
+        if not any(name == known for known, _ in revisions):
             headers = {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"}
             return 404, headers, b'{"error": "Repository not found"}'
-        files = repositories[name]
+        if (name, revision) not in revisions:
+            headers = {"X-Error-Code": "RevisionNotFound", "X-Error-Message": f"Invalid rev id: {revision}"}
+            return 404, headers, b'{"error": "Invalid rev id"}'
+        commit, files = revisions[name, revision]
         ids = {file_name: hashlib.sha1(content).hexdigest() for file_name, content in files.items()}
         if asked and asked[2] == "revision":
             siblings = [{"rfilename": file_name} for file_name in files]
-            return as_json({"id": name, "modelId": name, "sha": COMMIT, "siblings": siblings})
+            return as_json({"id": name, "modelId": name, "sha": commit, "siblings": siblings})
         if asked:
             return as_json([
                 {"type": "file", "path": file_name, "size": len(content), "oid": ids[file_name]}
                 for file_name, content in files.items()
             ])  # fmt: skip
-        if file[2] not in files:
+        if file[4] not in files:
             return 404, {"X-Error-Code": "EntryNotFound"}, b""
-        return 200, {"ETag": f'"{ids[file[2]]}"', "X-Repo-Commit": COMMIT}, files[file[2]]
+        return 200, {"ETag": f'"{ids[file[4]]}"', "X-Repo-Commit": commit}, files[file[4]]
+
+    def discussions(name):
+        listed = [
+            {
+                "num": number, "author": {"name": author}, "title": title, "status": status, "isPullRequest": True,
+                "createdAt": "2024-01-01T00:00:00.000Z", "repo": {"name": name, "type": "model"},
+            }
+            for number, author, title, status in requests
+        ]  # fmt: skip
+        return {"count": len(listed), "start": 0, "discussions": listed}
 
     def as_json(value):
         return 200, {"Content-Type": "application/json"}, json.dumps(value).encode()
@@ -490,3 +527,99 @@ def test_what_is_neither_folder_nor_id_is_refused_without_asking_anyone(name, po
             load_encoder(f"missing/{name}")
         assert server.requests == []
     assert name in str(caught.value) and "no such folder" in str(caught.value)
+
+
+# Revisions, and the Hub's own conversions
+
+
+def changed(files, factor):
+    """The same checkpoint with its word embeddings times `factor`."""
+    tensors = load(files["model.safetensors"])
+    tensors["embeddings.word_embeddings.weight"] = tensors["embeddings.word_embeddings.weight"] * factor
+    return {**files, "model.safetensors": save(tensors, {"format": "pt"})}
+
+
+def factor_of(encoder, checkpoint):
+    """By how much `changed` has changed it."""
+    original = load_encoder(checkpoint).embeddings.word.weight
+    return round((encoder.embeddings.word.weight / original)[1, 0].item(), 4)
+
+
+@pytest.mark.parametrize("revision", ["v2", "refs/pr/3", commit_named("v2")])
+def test_a_revision_is_a_branch_a_tag_a_commit_or_a_pull_requests_ref(revision, checkpoint, point_hub_at):
+    files = published(checkpoint)
+    hub = {"owner/tiny": files, "owner/tiny@v2": changed(files, 2.0), "owner/tiny@refs/pr/3": changed(files, 3.0)}
+    with serving(hub_of(hub)) as server:
+        point_hub_at(server.url)
+        assert factor_of(load_encoder("owner/tiny"), checkpoint) == 1
+        folder = find_checkpoint(f"owner/tiny@{revision}")
+    assert factor_of(load_encoder(folder), checkpoint) == (3 if revision == "refs/pr/3" else 2)
+    assert commit_of(folder) == commit_named("refs/pr/3" if revision == "refs/pr/3" else "v2")
+
+
+def test_a_revision_that_does_not_exist_is_one_clear_line(checkpoint, point_hub_at):
+    with serving(hub_of({"owner/tiny": published(checkpoint)})) as server:
+        point_hub_at(server.url)
+        message = had_nothing("owner/tiny@v9")
+    assert "Revision" in message and "check the id, the revision" in message
+
+
+@pytest.mark.parametrize("name", ["owner/tiny@", "owner/tiny@a b", "@v1", "owner/tiny@/x"])
+def test_a_revision_of_the_wrong_form_is_refused_without_asking_anyone(name, point_hub_at):
+    with serving(hub_of({})) as server:
+        point_hub_at(server.url)
+        with pytest.raises(UserError, match="@REVISION"):
+            load_encoder(name)
+        assert server.requests == []
+
+
+def pickled_hub(checkpoint, *requests, converted=b"a pickle"):
+    """A hub whose `main` has pickled weights only; pull request 7 has safetensors beside the pickle `converted`."""
+    pickled = published(checkpoint, "model.safetensors")
+    conversion = {**published(checkpoint), "pytorch_model.bin": converted}
+    return hub_of({"owner/pickled": pickled, "owner/pickled@refs/pr/7": conversion}, requests)
+
+
+def test_the_hubs_own_conversion_is_taken_and_named_where_main_has_pickled_weights_only(
+    checkpoint, point_hub_at, capfd
+):
+    requests = (5, "somebody", CONVERSION, "open"), (7, CONVERTER, CONVERSION, "open")
+    with serving(pickled_hub(checkpoint, *requests)) as server:
+        point_hub_at(server.url)
+        folder = find_checkpoint("owner/pickled")
+        assert not [path for _, path in server.requests if "/resolve/" in path and "pytorch_model" in path]
+    assert commit_of(folder) == commit_named("refs/pr/7")
+    assert factor_of(load_encoder(folder), checkpoint) == 1
+    assert "owner/pickled@refs/pr/7" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "request_, converted",
+    [
+        ((7, "somebody", CONVERSION, "open"), b"a pickle"),  # anybody may open one
+        ((7, CONVERTER, "Another title", "open"), b"a pickle"),
+        ((7, CONVERTER, CONVERSION, "closed"), b"a pickle"),
+        ((7, CONVERTER, CONVERSION, "open"), b"older weights"),  # main has others by now
+    ],
+)
+def test_other_pull_requests_are_left_alone(request_, converted, checkpoint, point_hub_at):
+    with serving(pickled_hub(checkpoint, request_, converted=converted)) as server:
+        point_hub_at(server.url)
+        with pytest.raises(UserError, match="no model.safetensors"):
+            load_encoder("owner/pickled")
+
+
+def test_a_run_keeps_its_models_commit_and_resumes_with_it_when_main_has_moved(checkpoint, point_hub_at, tmp_path):
+    table = tmp_path / "mine.csv"
+    table.write_text("text,label\n" + "".join(f"a {'fine' if i % 2 else 'dull'} film {i},{i % 2}\n" for i in range(20)))
+    words = [str(table), "--model", "owner/tiny", "--max-length", "12", "--epochs", "1", "--mode", "finetune",
+             "--device", "cpu", "--output", str(tmp_path / "run"), "--quiet"]  # fmt: skip
+    files = published(checkpoint)
+    with serving(hub_of({"owner/tiny": files})) as server:
+        point_hub_at(server.url)
+        finetune.main(words)
+    assert read_json(tmp_path / "run" / "settings.json")["commit"] == COMMIT
+    with serving(hub_of({"owner/tiny": changed(files, 2.0), f"owner/tiny@{COMMIT}": files}, main="f" * 40)) as server:
+        point_hub_at(server.url)
+        assert commit_of(find_checkpoint("owner/tiny")) == "f" * 40
+        finetune.main([*words, "--resume"])

@@ -157,15 +157,16 @@ def test_help_answers_without_pytorch(command):
 
 
 def test_the_command_line_offers_what_the_code_has():
-    from minibert.head import HEADS, POOLINGS
+    from minibert.head import HEADS, NATIVE, POOLINGS
     from minibert.plumbing.device import PRECISIONS
     from minibert.tokenizer import TRUNCATIONS
 
     parsed = finetune.parse(["reviews"])
-    for flag, choices in (("pooling", POOLINGS), ("truncation", TRUNCATIONS), ("head", (*HEADS, "native")),
+    for flag, choices in (("pooling", POOLINGS), ("truncation", TRUNCATIONS), ("head", ("linear", "mlp", "native")),
                           ("precision", ("auto", *PRECISIONS))):  # fmt: skip
         for choice in choices:
             assert getattr(finetune.parse(["reviews", f"--{flag}", choice]), flag) == choice
         with pytest.raises(minibert.UserError, match=re.escape(", ".join(map(repr, choices)))):
             finetune.parse(["reviews", f"--{flag}", "nothing"])
     assert parsed.task == "reviews"
+    assert set(HEADS) == {"linear", "mlp"} | {head for _, head in NATIVE.values()}  # `native` offers the others

@@ -72,13 +72,13 @@ def test_an_encoder_names_the_first_layer_that_differs(cases):
 
 ENGINE = """
     known_model known_optimizer known_metrics diagnosis conventions listening placement verdict rungs mistakes learner
-    references call check judge results values levels process child
+    references call check judge results values levels process child opening tiny hints contract report watch
 """.split()
 
 
 @pytest.mark.parametrize("name", ENGINE)
 def test_the_engine_imports_none_of_the_code_that_it_judges(name):
-    own = {*ENGINE, "plumbing", "checkpoints"}
+    own = {*ENGINE, "plumbing", "checkpoints", "module"}  # the last two are asked for inside a function
     allowed = {*own, "numpy", "safetensors", "torch"}  # torch: to make tensors, inside two functions
     for node in ast.walk(ast.parse((FOLDER / f"{name}.py").read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom):

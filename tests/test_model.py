@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from minibert.head import pool
 from minibert.load import load_encoder, read_classifier
-from minibert.model import Encoder, Layer, additive_mask, initialize
+from minibert.model import Encoder, Layer, additive_mask, initialize, positions_of_tokens
 from minibert.optim import AdamW, clip_gradients, linear_warmup, parameter_groups
 
 PRECISIONS = {"fp32": (torch.float32, 1e-5), "fp64": (torch.float64, 1e-10)}  # type, largest difference allowed
@@ -26,8 +26,8 @@ modes = pytest.mark.parametrize("mode", ["eval", "train"])
 
 
 @pytest.fixture
-def folders(tiny_bert, tiny_distilbert):
-    return {"bert": tiny_bert, "distilbert": tiny_distilbert}
+def folders(tiny_bert, tiny_distilbert, tiny_roberta, tiny_electra):
+    return {"bert": tiny_bert, "distilbert": tiny_distilbert, "roberta": tiny_roberta, "electra": tiny_electra}
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def test_the_pooler_agrees(tiny, fast, precision):
 @precisions
 @pytest.mark.parametrize("activation", ["relu", "gelu_new"])
 def test_the_other_activations_agree(tiny, folders, family, precision, activation):
-    change_config(folders[family], {"bert": "hidden_act", "distilbert": "activation"}[family], activation)
+    change_config(folders[family], "activation" if family == "distilbert" else "hidden_act", activation)
     classifier, inputs, _, stored = tiny(family, True, precision)
     real = inputs["attention_mask"].bool()
     hidden = classifier.encoder(**inputs)
@@ -201,8 +201,8 @@ def test_what_stands_under_the_mask_does_not_matter(tiny, family, fast):
 @paths
 @pytest.mark.parametrize("pooling", ["cls", "mean", "pooler"])
 def test_a_text_alone_equals_the_text_padded_among_others(folders, family, fast, pooling):
-    if pooling == "pooler" and family == "distilbert":
-        pytest.skip("DistilBERT has no pooler")
+    if pooling == "pooler" and family != "bert":
+        pytest.skip("only BERT has a pooler")
     encoder = load_encoder(folders[family], fast)
     texts = [[3, 85, 86, 4], [3, *range(85, 102), 4], [3, 4], [3, 88, 33, 34, 35, 36, 4]]
     ids = torch.zeros(4, 19, dtype=torch.long)
@@ -297,8 +297,8 @@ def silence(linear):
 
 
 @paths
-@pytest.mark.parametrize("family, drops", [("bert", True), ("distilbert", False)])
-def test_bert_drops_the_attention_output_and_distilbert_does_not(family, drops, fast):
+@pytest.mark.parametrize("family, drops", [(family, family != "distilbert") for family in FAMILIES])
+def test_all_but_distilbert_drop_the_attention_output(family, drops, fast):
     torch.manual_seed(0)
     layer = built(Layer(dropout_config(family, hidden_dropout_prob=0.5)), fast)
     silence(layer.feed_forward.contract)  # zeros may be dropped unseen: only the attention's output is left
@@ -307,7 +307,7 @@ def test_bert_drops_the_attention_output_and_distilbert_does_not(family, drops, 
 
 @families
 @paths
-def test_both_families_drop_the_feed_forward_output(family, fast):
+def test_all_families_drop_the_feed_forward_output(family, fast):
     torch.manual_seed(0)
     layer = built(Layer(dropout_config(family, hidden_dropout_prob=0.5)), fast)
     silence(layer.attention.output)
@@ -315,7 +315,7 @@ def test_both_families_drop_the_feed_forward_output(family, fast):
 
 
 @families
-def test_both_families_drop_embeddings_after_the_norm(family):
+def test_all_families_drop_embeddings_after_the_norm(family):
     torch.manual_seed(0)
     embeddings = Encoder(dropout_config(family, hidden_dropout_prob=0.25)).embeddings.train()
     output = embeddings(torch.randint(1, 50, (40, 16)))
@@ -324,7 +324,7 @@ def test_both_families_drop_embeddings_after_the_norm(family):
 
 @families
 @paths
-def test_both_families_drop_attention_probabilities(kernel_calls, family, fast):
+def test_all_families_drop_attention_probabilities(kernel_calls, family, fast):
     torch.manual_seed(0)
     encoder = built(Encoder(dropout_config(family, attention_probs_dropout_prob=0.25)), fast)
     initialize(encoder, 0.3)
@@ -353,15 +353,60 @@ def test_training_with_attention_dropout_is_right_on_average(fast):
 
 
 @families
-@pytest.mark.parametrize("stated, expected", [(None, {"bert": 0.3, "distilbert": 0.2}), (0.4, 0.4)])
-def test_the_head_drops_at_its_familys_rate(folders, family, stated, expected):
-    # BERT's classifier falls back on the hidden dropout, DistilBERT's has a rate of its own, 0.2.
+@pytest.mark.parametrize("stated", [None, 0.4])
+def test_the_head_drops_at_its_familys_rate(folders, family, stated):
+    # The others' classifiers fall back on the hidden dropout, DistilBERT's has a rate of its own, 0.2.
+    expected = stated or (0.2 if family == "distilbert" else 0.3)
     config = json.loads((folders[family] / "config.json").read_text())
-    name = {"bert": "classifier_dropout", "distilbert": "seq_classif_dropout"}[family]
+    name = "seq_classif_dropout" if family == "distilbert" else "classifier_dropout"
     config |= {name: stated, "hidden_dropout_prob": 0.3, "dropout": 0.3}
     (folders[family] / "config.json").write_text(json.dumps(config))
     classifier, _ = read_classifier(folders[family])
-    assert classifier.head.dropout.p == (expected[family] if stated is None else expected)
+    assert classifier.head.dropout.p == expected
+
+
+@pytest.mark.parametrize("family", ["roberta", "electra"])
+def test_roberta_and_electra_drop_before_and_after_the_dense_layer_of_the_head(folders, family):
+    classifier, _ = read_classifier(folders[family])
+    head, pooled = classifier.head, torch.ones(2000, 24)
+    head.dropout.p = 0.5
+    seen = []
+    head.dense.register_forward_hook(lambda _, given, __: seen.append((given[0] == 0).float().mean().item()))
+    head.output.register_forward_hook(lambda _, given, __: seen.append((given[0] == 0).float().mean().item()))
+    head.train()(pooled)
+    assert seen == pytest.approx([0.5, 0.5], abs=0.02)
+
+
+# ---- RoBERTa's positions
+
+
+def test_positions_count_tokens_from_two_and_padding_stays_at_one():
+    ids = torch.tensor([[0, 7, 8, 2, 1, 1], [1, 1, 0, 7, 8, 2], [0, 7, 1, 8, 2, 1]])  # padding is token 1
+    assert positions_of_tokens(ids, 1).tolist() == [[2, 3, 4, 5, 1, 1], [1, 1, 2, 3, 4, 5], [2, 3, 1, 4, 5, 1]]
+
+
+def test_a_roberta_text_is_the_same_padded_at_either_side(folders):
+    encoder = load_encoder(folders["roberta"])
+    ids = torch.tensor([[0, 80, 90, 70, 2, 1, 1], [1, 1, 0, 80, 90, 70, 2]])
+    with torch.no_grad():
+        right, left = encoder(ids, (ids != 1).long())
+        alone = encoder(ids[:1, :5])[0]
+    assert difference(right[:5], alone) <= 1e-5
+    assert difference(left[2:], alone) <= 1e-5
+
+
+@pytest.mark.parametrize("shift", [-2, -1, 1])
+def test_the_figures_would_show_positions_that_are_shifted(tiny, shift):
+    classifier, inputs, _, stored = tiny("roberta", True)
+    real = inputs["attention_mask"].bool()
+    table = classifier.encoder.embeddings.position.weight
+    table.data = table.data.roll(-shift, 0)
+    assert difference(classifier.encoder(**inputs)[real], stored["hidden.2"][real]) > 0.1
+
+
+def test_roberta_takes_two_tokens_fewer_than_its_table_of_positions_has_rows(folders):
+    config = load_encoder(folders["roberta"]).config
+    assert (config.max_position_embeddings, config.longest) == (66, 64)
 
 
 # ---- 50 training steps
@@ -412,7 +457,7 @@ def minilm(weights_folder, tmp_path):
 def test_real_weights_agree_in_both_layouts(minilm, reference, kernel_calls, fast):
     figures = reference("minilm.safetensors")
     real = figures["attention_mask"].bool()
-    for family in FAMILIES:
+    for family in ("bert", "distilbert"):
         encoder = load_encoder(minilm[family], fast)
         with torch.no_grad():
             states = encoder(figures["input_ids"], figures["attention_mask"], return_all=True)

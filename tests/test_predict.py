@@ -107,6 +107,26 @@ def test_bad_input_is_one_clear_line(run, arguments, why):
         predict.main([str(run) if argument == "RUN" else argument for argument in arguments])
 
 
+@pytest.mark.parametrize(
+    "content, why", [(b"good\n\xffbad\n", "line 2: not UTF-8"), (b"", "no text"), (b" \n\n", "no text")]
+)
+def test_standard_input_that_cannot_be_read_is_one_clear_line(content, why, run, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content), encoding="utf-8"))
+    with pytest.raises(UserError, match=f"standard input.*{why}"):
+        predict.main([str(run)])
+
+
+def test_standard_input_that_is_closed_is_one_clear_line(run, monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(UserError, match="standard input is closed"):
+        predict.main([str(run)])
+
+
+def test_half_a_surrogate_pair_is_one_clear_line(run):
+    with pytest.raises(UserError, match="cannot read a text"):
+        predict.main([str(run), "cut emoji \ud83d"])
+
+
 def test_an_encoder_without_a_classifier_is_refused(tiny_bert, tmp_path):
     minibert.save_encoder(minibert.load_encoder(tiny_bert), tmp_path / "bare")
     with pytest.raises(UserError, match="holds no classifier"):

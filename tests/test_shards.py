@@ -52,6 +52,15 @@ def test_an_index_cannot_point_outside_its_folder(target, distilbert, tmp_path):
     assert str(index) in message and repr(path) in message
 
 
+@pytest.mark.parametrize("target", ["a" * 300, "x\0", "\ud800", ".", "", "config.json"])
+def test_a_shard_name_that_no_disk_holds_is_one_line(target, distilbert):
+    index = shard(distilbert)
+    values = read_json(index)
+    values["weight_map"][min(values["weight_map"])] = target
+    index.write_text(json.dumps(values), encoding="utf-8")
+    assert str(distilbert) in load_error(distilbert)
+
+
 def test_a_tensor_that_its_shard_does_not_hold_is_named(distilbert):
     index = shard(distilbert)
     values = read_json(index)

@@ -115,6 +115,10 @@ def test_a_limit_beyond_the_data_takes_all(tmp_path):
     assert load_task(path, limit=10_000, test_limit=10_000) == load_task(path)
 
 
+def test_of_nothing_any_limit_takes_nothing():
+    assert len(stratified_subset(Dataset([], [], ["a", "b"], []), 5, "limit")) == 0
+
+
 def test_a_small_limit_keeps_a_text_of_each_class():
     labels = [0] * 97 + [1, 1, 2]
     dataset = Dataset([str(i) for i in range(100)], labels, ["a", "b", "c"], [str(i) for i in range(100)])

@@ -130,6 +130,51 @@ def test_natural_sentences_have_the_ids_of_transformers_with_the_real_vocabulary
             assert plain(sequence) == expected, texts
 
 
+# ---- RoBERTa's kind: byte-level BPE
+
+BPE_CASES = json.loads((REFERENCES / "roberta-tokenizer-cases.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(params=["vocab.json", "tokenizer.json"])
+def bpe(request, tiny_roberta, tmp_path):
+    """RoBERTa's tokenizer, from vocab.json and merges.txt or from a saved tokenizer.json."""
+    tokenizer = load_tokenizer(tiny_roberta)
+    if request.param == "tokenizer.json":
+        tokenizer.save(tmp_path / "saved")
+        tokenizer = load_tokenizer(tmp_path / "saved")
+    return tokenizer
+
+
+def test_bpe_texts_and_pairs_have_the_ids_of_transformers_and_one_token_type(bpe):
+    for text, ids in zip(CASES["texts"], BPE_CASES["texts"], strict=True):
+        assert plain(bpe.encode([text], max_length=1000)[0]) == [ids, [0] * len(ids)], text
+    for (first, second), ids in zip(CASES["pairs"], BPE_CASES["pairs"], strict=True):
+        assert plain(bpe.encode([first], [second], max_length=1000)[0]) == [ids, [0] * len(ids)], (first, second)
+
+
+def test_long_bpe_pairs_are_cut_as_transformers_cuts_them(bpe):
+    for max_length, (i, j), ids in BPE_CASES["truncated_pairs"]:
+        (sequence,) = bpe.encode([CASES["long"][i]], [CASES["long"][j]], max_length=max_length)
+        assert sequence.ids.tolist() == ids, (max_length, CASES["long"][i], CASES["long"][j])
+
+
+def test_a_bpe_pair_has_two_separators_and_pads_with_its_own_token(bpe):
+    assert words(bpe, bpe.encode(["a"], ["b"])[0]) == ["<s>", "a", "</s>", "</s>", "b", "</s>"]
+    ids = bpe(["the film was good", "a"]).input_ids[1].tolist()
+    assert ids[2:] == [2] + [1] * (len(ids) - 3)
+    with pytest.raises(UserError, match="a length of 5 leaves no room"):
+        bpe.encode(["a"], ["b"], max_length=5)
+
+
+def test_a_unigram_tokenizer_with_roberta_tokens_makes_pairs_as_roberta_does(tmp_path):
+    pieces = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁a", -1.0), ("▁b", -1.0)]  # XLM-R's kind
+    backend = tokenizers.Tokenizer(tokenizers.models.Unigram(pieces, unk_id=3, byte_fallback=False))
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()
+    backend.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = load_tokenizer(tmp_path)
+    assert words(tokenizer, tokenizer.encode(["a"], ["b"])[0]) == ["<s>", "▁a", "</s>", "</s>", "▁b", "</s>"]
+
+
 # ---- which part of a long text is kept
 
 
@@ -297,12 +342,12 @@ def test_a_tokenizer_without_the_special_tokens_is_refused_by_name(tmp_path):
     with pytest.raises(UserError, match=r"no \[CLS\], \[SEP\]"):
         load_tokenizer(folder)
     (folder / "vocab.txt").write_text(text.replace("[UNK]\n", ""), encoding="utf-8")
-    with pytest.raises(UserError, match=r"no \[UNK\]"):
+    with pytest.raises(UserError, match=r"has no \[UNK\]"):
         load_tokenizer(folder)
 
 
 def test_missing_and_damaged_files_are_named(tmp_path):
-    with pytest.raises(UserError, match="no tokenizer.json and no vocab.txt"):
+    with pytest.raises(UserError, match="no tokenizer.json, no vocab.txt, and no vocab.json"):
         load_tokenizer(tmp_path)
     (tmp_path / "tokenizer.json").write_text('{"version": ')
     with pytest.raises(UserError, match="tokenizer.json"):

@@ -10,7 +10,16 @@ import torch
 from conftest import REFERENCES
 from safetensors.torch import load_file
 
-from minibert.load import load_encoder, load_tokenizer, new_classifier, read_classifier, save_classifier, save_encoder
+from minibert.config import FAMILIES
+from minibert.load import (
+    ARCHITECTURES,
+    load_encoder,
+    load_tokenizer,
+    new_classifier,
+    read_classifier,
+    save_classifier,
+    save_encoder,
+)
 from minibert.plumbing.checkpoint import find_checkpoint
 
 transformers = pytest.importorskip(
@@ -20,22 +29,29 @@ transformers = pytest.importorskip(
 TOKENIZER_CASES = json.loads((REFERENCES / "tokenizer-cases.json").read_text(encoding="utf-8"))
 
 
-@pytest.fixture(params=["bert", "distilbert"])
-def folder(request, tiny_bert, tiny_distilbert):
-    return {"bert": tiny_bert, "distilbert": tiny_distilbert}[request.param]
+@pytest.fixture(params=["bert", "distilbert", "roberta", "xlm-roberta", "camembert", "electra"])
+def folder(request, tiny_bert, tiny_distilbert, tiny_roberta, tiny_electra):
+    folders = {"bert": tiny_bert, "distilbert": tiny_distilbert, "roberta": tiny_roberta, "electra": tiny_electra}
+    if request.param in folders:
+        return folders[request.param]
+    config = json.loads((tiny_roberta / "config.json").read_text())  # the same architecture under another name
+    architecture = f"{ARCHITECTURES[request.param]}ForSequenceClassification"
+    config |= {"model_type": request.param, "architectures": [architecture]}
+    (tiny_roberta / "config.json").write_text(json.dumps(config))
+    return tiny_roberta
 
 
-def read(auto, folder):
+def read(auto, folder, **options):
     """A model by its auto class, and nothing new, missing or left over in it."""
-    model, report = auto.from_pretrained(folder, output_loading_info=True, attn_implementation="eager")
+    model, report = auto.from_pretrained(folder, output_loading_info=True, attn_implementation="eager", **options)
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         assert not report[kind], (kind, report[kind])
     return model.eval()
 
 
-def inputs_of(family, reference):
-    figures = reference(f"tiny-{family}-outputs.safetensors")
-    names = ("input_ids", "attention_mask", "token_type_ids")[: 3 if family == "bert" else 2]
+def inputs_of(model_type, reference):
+    figures = reference(f"tiny-{FAMILIES[model_type]}-outputs.safetensors")
+    names = ("input_ids", "attention_mask", "token_type_ids")[: 2 if model_type == "distilbert" else 3]
     return {name: figures[name] for name in names}
 
 
@@ -66,7 +82,8 @@ def test_saving_what_transformers_saved_gives_back_every_tensor(folder, tmp_path
 def test_an_encoder_opens_with_the_same_hidden_states(folder, tmp_path, reference):
     encoder = load_encoder(folder)
     save_encoder(encoder, tmp_path / "saved")
-    theirs = read(transformers.AutoModel, tmp_path / "saved")
+    without_pooler = {"add_pooling_layer": False} if encoder.config.family == "roberta" else {}
+    theirs = read(transformers.AutoModel, tmp_path / "saved", **without_pooler)
     inputs = inputs_of(theirs.config.model_type, reference)
     real = inputs["attention_mask"].bool()
     with torch.no_grad():
@@ -74,20 +91,21 @@ def test_an_encoder_opens_with_the_same_hidden_states(folder, tmp_path, referenc
 
 
 def test_dropout_stands_where_transformers_has_it(folder):
+    distilbert = folder.name == "tiny-distilbert"
     # One layer in train mode, its feed-forward output zeroed: only dropout after the attention can be seen.
     config = json.loads((folder / "config.json").read_text())
     config |= {"hidden_dropout_prob": 0.5, "dropout": 0.5}
     (folder / "config.json").write_text(json.dumps(config))
     theirs = read(transformers.AutoModelForSequenceClassification, folder).base_model.train()
     ours = load_encoder(folder).train()
-    layer = theirs.encoder.layer[0] if config["model_type"] == "bert" else theirs.transformer.layer[0]
-    contract = layer.output.dense if config["model_type"] == "bert" else layer.ffn.lin2
+    layer = theirs.transformer.layer[0] if distilbert else theirs.encoder.layer[0]
+    contract = layer.ffn.lin2 if distilbert else layer.output.dense
     with torch.no_grad():
         for linear in (contract, ours.layers[0].feed_forward.contract):
             linear.weight.zero_(), linear.bias.zero_()
         hidden = torch.randn(2, 7, 24)
         random = [not torch.equal(first(one(hidden)), first(one(hidden))) for one in (layer, ours.layers[0])]
-    assert random == [config["model_type"] == "bert"] * 2
+    assert random == [not distilbert] * 2
 
 
 def first(output):
@@ -108,6 +126,20 @@ def test_a_saved_tokenizer_opens_with_the_same_ids(tiny_bert, tmp_path, variant)
     for pair, (ids, types) in zip(TOKENIZER_CASES["pairs"], cases["pairs"], strict=True):
         encoding = theirs(*([text] for text in pair))
         assert (encoding["input_ids"], encoding["token_type_ids"]) == ([ids], [types]), pair
+
+
+@pytest.mark.parametrize("source", ["vocab.json", "tokenizer.json"])
+def test_a_saved_bpe_tokenizer_opens_with_the_same_ids(tiny_roberta, tmp_path, source):
+    cases = json.loads((REFERENCES / "roberta-tokenizer-cases.json").read_text(encoding="utf-8"))
+    load_tokenizer(tiny_roberta).save(tmp_path / "saved")
+    if source == "tokenizer.json":
+        load_tokenizer(tmp_path / "saved").save(tmp_path / "again")
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / ("again" if source == "tokenizer.json" else "saved"))
+    assert theirs.model_max_length == 64 and theirs.pad_token_id == 1
+    for text, ids in zip(TOKENIZER_CASES["texts"], cases["texts"], strict=True):
+        assert theirs([text])["input_ids"] == [ids], text
+    for pair, ids in zip(TOKENIZER_CASES["pairs"], cases["pairs"], strict=True):
+        assert theirs(*([text] for text in pair))["input_ids"] == [ids], pair
 
 
 def test_a_run_folder_works_in_a_transformers_pipeline(folder, tmp_path):

@@ -5,7 +5,7 @@ import pytest
 from minibert.config import EncoderConfig
 from minibert.fast import accelerate
 
-FAMILIES = ("bert", "distilbert")
+FAMILIES = ("bert", "distilbert", "roberta", "electra")
 
 families = pytest.mark.parametrize("family", FAMILIES)
 paths = pytest.mark.parametrize("fast", [True, False], ids=["fast", "plain"])
@@ -26,6 +26,6 @@ def difference(ours, theirs):
 def dropout_config(family, **probabilities):
     none = dict(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, classifier_dropout=0.0)
     shape = dict(vocab_size=50, hidden_size=24, num_hidden_layers=1, num_attention_heads=3, intermediate_size=40)
-    types = 2 if family == "bert" else 0
+    types = {"distilbert": 0, "roberta": 1}.get(family, 2)
     values = {**none, **shape, **probabilities}
-    return EncoderConfig(family, max_position_embeddings=16, type_vocab_size=types, **values)
+    return EncoderConfig(family, max_position_embeddings=17, type_vocab_size=types, **values)

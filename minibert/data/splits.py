@@ -54,10 +54,9 @@ def copies_of_texts_with_several_labels(by_class):
 
 def stratified_subset(dataset, count, purpose):
     """About `count` of the texts, every class in its share and with at least one text, in the original order."""
-    share = count / len(dataset)
-    if share >= 1:
+    if count >= len(dataset):
         return dataset
-    kept = []
+    share, kept = count / len(dataset), []
     for members in indices_by_class_and_hash(dataset, purpose):
         kept += [i for _, i in members[: max(1, round(share * len(members)))]]
     return dataset.select(sorted(kept))

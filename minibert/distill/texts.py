@@ -1,11 +1,11 @@
-"""TODO"""
+"""What teacher and student read: texts without their labels, cut into sequences, a few of them held out."""
 
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from ..batch import Sequence
+from ..batch import Examples, Sequence
 from ..data import load_task
 from ..data.tables import numbered_lines
 from ..plumbing.files import UserError
@@ -25,7 +25,7 @@ def read_texts(text, data=None, limit=None):
             raise UserError(f"--data goes with a task; {text} is read itself")
         texts = [line for _, line in numbered_lines(text)]
         if not texts:
-            raise UserError(f"{text}: is empty; a text a line is wanted")
+            raise UserError(f"{text}: is empty; a .txt file holds one text per line")
         return texts[:limit], None
     task = load_task(text, data, limit, sample=True)  # any texts will do, so a part of a data set will
     pairs = None if task.train.pairs is None else task.train.pairs + task.validation.pairs
@@ -33,7 +33,7 @@ def read_texts(text, data=None, limit=None):
 
 
 def cut_up(tokenizer, texts, max_length):
-    """`Sequence`s of at most max_length tokens that hold all of every text, one after the other."""
+    """`Sequence`s of at most max_length tokens that together hold all of every text, in order."""
     sequences = []
     for start in range(0, len(texts), CHUNK):
         for ids in tokenizer.pieces(texts[start : start + CHUNK]):
@@ -43,8 +43,19 @@ def cut_up(tokenizer, texts, max_length):
     return sequences
 
 
+def hold_out(sequences, pad_id):
+    """(`Examples` to train on, `Examples` held out): every hundredth sequence is held out, the first among them."""
+    held_out = sequences[::HELD_OUT_EVERY]
+    rest = [sequence for i, sequence in enumerate(sequences) if i % HELD_OUT_EVERY]
+    return tuple(Examples(part, [0] * len(part), pad_id) for part in (rest, held_out))  # the labels mean nothing
+
+
 def watched_batches(examples, kept, quiet):
-    """Some of the sequences, evenly spread and one at a time, in the teacher's ids."""
+    """Some of the sequences, evenly spread and one at a time, in the teacher's ids.
+
+    kept: [V] the teacher's ids of the student's vocabulary, a tensor. Yields (input_ids, attention_mask,
+    token_type_ids), [1, T] each.
+    """
     some = range(0, len(examples), -(-len(examples) // WATCHED_SEQUENCES))
     for i in tqdm(some, desc="watching neurons", unit=" texts", leave=False, disable=quiet or None):
         input_ids, attention_mask, token_type_ids = examples.inputs([i])

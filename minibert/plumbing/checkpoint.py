@@ -1,6 +1,7 @@
 """A checkpoint on disk: its folder, from a path or from the Hub, and the tensors in its safetensors files."""
 
 import re
+import sys
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -9,9 +10,11 @@ from safetensors.torch import save_file
 from .files import UserError, atomic_path, check_file, read_json, shown
 
 WEIGHTS = ("../weights", "../../weights")  # bundled checkpoints: where a wheel has them, and where a checkout does
+CONVERTER = "SFconvertbot"  # opens pull requests on the Hub that add safetensors to pickled weights, under this title:
+CONVERSION = "Adding `safetensors` variant of this model"
 HUB_FILES = (
     "config.json", "model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors",
-    "tokenizer.json", "tokenizer_config.json", "vocab.txt",
+    "tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "merges.txt",
 )  # fmt: skip
 
 
@@ -60,9 +63,11 @@ def write_safetensors(path, tensors, metadata=None):
             raise UserError(f"{path}: cannot be written ({error}); the old file is untouched") from error
 
 
-def find_checkpoint(model):
+def find_checkpoint(model, commit=None):
     """The folder that holds a model's files: `model` itself, a bundled checkpoint's name, or a Hub id that is fetched.
 
+    An id may end in @REVISION: a branch, a tag, a commit, or a pull request's refs/pr/N. Without one it is `main`, or
+    the Hub's own conversion where `main` has pickled weights only. commit: take exactly this one of the id.
     Only safetensors, configuration and tokenizer files are fetched; they stay in the Hub's own cache.
     """
     if Path(model).is_dir():
@@ -71,15 +76,62 @@ def find_checkpoint(model):
         folder = Path(__file__).parent / place / str(model)
         if "/" not in str(model) and (folder / "config.json").is_file():
             return folder.resolve()
-    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", str(model)):
-        raise UserError(f"{model}: no such folder, and not a Hub id either (name or owner/name)")
-    import huggingface_hub  # here, because a local folder has no use for it and it is slow to import
-
+    parts = re.fullmatch(r"([\w.-]+(?:/[\w.-]+)?)(?:@([\w.-]+(?:/[\w.-]+)*))?", str(model))
+    if not parts:
+        named = model or "an empty name"
+        raise UserError(f"{named}: no such folder, and not a Hub id either (name or owner/name, perhaps @REVISION)")
+    name, revision = parts[1], commit or parts[2]
     try:
-        return Path(huggingface_hub.snapshot_download(str(model), allow_patterns=list(HUB_FILES)))
+        folder = fetch(name, revision)
+        if revision is None and not has_weights(folder):
+            conversion = find_conversion(name)
+            if conversion:
+                folder = fetch(name, conversion)
+                print(f"note: {name} has no safetensors on main; taking the Hub's own conversion, {name}@{conversion}",
+                      file=sys.stderr)  # fmt: skip
+        return folder
     except Exception as error:  # the library's failures (no network, no such id, a cut transfer) share no base
         reason = ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
+        what = "the id, the revision" if revision else "the id"
         raise UserError(
             f"model {model!r} could not be had from the Hub ({reason}); "
-            "check the id and the network, give --model a folder that holds it, or take the bundled minibert-tiny"
+            f"check {what} and the network, give --model a folder that holds it, or take the bundled minibert-tiny"
         ) from error
+
+
+def fetch(name, revision):
+    """The folder of one revision of a Hub id."""
+    import huggingface_hub  # here, because a local folder has no use for it and it is slow to import
+
+    return Path(huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=list(HUB_FILES)))
+
+
+def has_weights(folder):
+    return any((folder / name).is_file() for name in ("model.safetensors", "model.safetensors.index.json"))
+
+
+def find_conversion(name):
+    """The open pull request of the Hub's converter, as refs/pr/N, if it is of the weights that `main` holds; or None.
+
+    Only the converter's own: anybody may open a pull request. And only while `main` has the same weights still.
+    """
+    from huggingface_hub import HfApi
+
+    api = HfApi()
+
+    def pickled(revision):
+        files = api.list_repo_tree(name, revision=revision)
+        return {file.path: file.blob_id for file in files if file.path.endswith(".bin")}
+
+    for request in api.get_repo_discussions(name, author=CONVERTER):
+        is_open = request.is_pull_request and request.status == "open" and request.author == CONVERTER
+        if is_open and request.title == CONVERSION and pickled(f"refs/pr/{request.num}") == pickled(None):
+            return f"refs/pr/{request.num}"
+    return None
+
+
+def commit_of(folder):
+    """The commit that a folder of the Hub's cache holds; None for any other folder."""
+    folder = Path(folder)
+    is_commit = folder.parent.name == "snapshots" and re.fullmatch(r"[0-9a-f]{40}", folder.name)
+    return folder.name if is_commit else None

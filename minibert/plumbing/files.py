@@ -1,9 +1,10 @@
-"""TODO"""
+"""Files that are whole or not there, errors that are one readable line, and the cache folder."""
 
 import contextlib
 import hashlib
 import json
 import os
+import re
 import stat
 import tempfile
 from pathlib import Path
@@ -54,6 +55,8 @@ def atomic_path(path):
     A reader sees the old file or the new one, never half of one. Raises UserError when the disk refuses.
     """
     path = Path(path)
+    if "\0" in str(path):
+        raise UserError(f"{path}: a file name cannot hold a NUL byte")
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,10 +75,26 @@ def atomic_path(path):
                 os.unlink(temporary)
 
 
+def remove_leftovers(folder):
+    """Delete the unfinished files that killed processes left in a folder. Nobody else may be writing there."""
+    for path in Path(folder).rglob(".*.part"):
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
 def write_text(path, text):
     """Write a whole UTF-8 text file, or nothing. What UTF-8 cannot hold, such as half a surrogate pair, is escaped."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def csv_text(text):
+    """A text as a cell of a .csv file: where a spreadsheet would run it as a formula, with an apostrophe in front.
+
+    A number stays a number, whatever its sign.
+    """
+    is_number = re.fullmatch(r"[-+]?[0-9]+([.,][0-9]+)?", text)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) and not is_number else text
 
 
 def write_json(path, value):

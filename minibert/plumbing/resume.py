@@ -1,13 +1,15 @@
 """What a killed run needs to go on: its state, in one safetensors file, and its log."""
 
 import json
+import math
 import os
 import zlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
 
+from . import processes
 from .checkpoint import read_safetensors, write_safetensors
 from .files import UserError, read_text, write_text
 
@@ -23,6 +25,13 @@ class Progress:
     best_accuracy: float = -1.0
     best_loss: float = float("inf")
     seconds: float = 0.0
+    recent: list = field(default_factory=list)  # {name: loss} of each update that the log does not have yet
+
+    def knows(self, record):
+        """Whether a log's record is from before this point; what comes after it will be written again."""
+        if "learning_rate" in record:  # of some updates
+            return record["update"] <= self.update
+        return record["epoch"] <= self.epoch  # of an epoch's validation
 
 
 def save_state(path, model, best, optimizer, scaler, settings, progress, num_examples):
@@ -43,6 +52,7 @@ def save_state(path, model, best, optimizer, scaler, settings, progress, num_exa
         "progress": asdict(progress),
         "optimizer_steps": steps,
         "scaler": scaler.state_dict(),
+        "machine": machine(),
     }
     text = json.dumps(facts)
     write_safetensors(path, tensors, {"state": text, "checksum": checksum(tensors, text)})
@@ -66,9 +76,22 @@ def read_state(path):
     return tensors, json.loads(metadata["state"])
 
 
-def load_state(path, model, optimizer, scaler, settings, num_examples, device):
-    """Undo `save_state`: (Progress, best weights). UserError when the checkpoint is of another run."""
+def machine():
+    """What changes the last bits of a result, besides its settings."""
+    processor = torch.backends.cpu.get_cpu_capability()
+    counts = {"processes": processes.count(), "threads": torch.get_num_threads()}
+    return {**counts, "torch": torch.__version__, "processor": processor}
+
+
+def load_state(path, model, optimizer, scaler, settings, num_examples, device, say=print):
+    """Undo `save_state`: (Progress, best weights). UserError when the checkpoint is of another run.
+
+    say: called with a line when the run goes on where its last bits will differ.
+    """
     tensors, facts = read_state(path)
+    for key, value in machine().items():
+        if facts["machine"][key] != value:
+            say(f"  {key}: {facts['machine'][key]} when the run began, {value} now: its last bits will differ")
     theirs = {**facts["settings"], "number of training texts": facts["num_examples"]}
     ours = {**asdict(settings), "number of training texts": num_examples}
     for key, value in ours.items():
@@ -95,31 +118,56 @@ def load_state(path, model, optimizer, scaler, settings, num_examples, device):
     return Progress(**facts["progress"]), parts["best"]
 
 
-def read_update(path):
-    """The number of updates behind a checkpoint; 0 when there is none (or `path` is None)."""
+def read_progress(path):
+    """Where a checkpoint's run stands; at its beginning when there is no checkpoint."""
     if path is None or not Path(path).is_file():
-        return 0
-    return read_state(path)[1]["progress"]["update"]
+        return Progress()
+    return Progress(**read_state(path)[1]["progress"])
+
+
+def read_log(path):
+    """The records of a log.jsonl, each a dict of numbers; [] where there is no such file.
+
+    UserError names a line that is none of ours. The last one may be half a line, which a kill left, and is left out.
+    """
+    path = Path(path)
+    lines = read_text(path).split("\n") if path.is_file() else []
+    records = []
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            record = None
+        if is_record(record):
+            records.append(record)
+        elif number < len(lines):  # what follows the last newline is nothing, or half a line
+            raise UserError(f"{path}, line {number}: no record of a training; delete this line")
+    return records
+
+
+def is_record(value):
+    """Whether a value out of a log is an update's or a validation's record: numbers under names."""
+    return (
+        isinstance(value, dict)
+        and {"epoch", "update"} <= value.keys()
+        and all(type(value[name]) is int for name in ("epoch", "update"))
+        and all(type(number) in (int, float) and not 1e40 < abs(number) < math.inf for number in value.values())
+    )
 
 
 class Log:
     """log.jsonl: an object a line, flushed at once.
 
-    keep(record) says of each line that is there already whether it stays: resuming drops those that the run will write
-    again. UserError for a line that is none of ours; the last one may be half a line, which a kill left.
+    keep(record) says of each record that is there already whether it stays: resuming drops those that the run will
+    write again. Raises UserError as `read_log` does.
     """
 
     def __init__(self, path, keep=lambda record: True):
-        path = self.path = Path(path)
-        lines = read_text(path).splitlines() if path.is_file() else []
-        kept = []
-        for number, line in enumerate(lines, 1):
-            try:
-                if keep(json.loads(line)):
-                    kept.append(line + "\n")
-            except (ValueError, TypeError, KeyError, RecursionError):
-                if number < len(lines):
-                    raise UserError(f"{path}, line {number}: no record of a training; delete this line") from None
+        self.path = Path(path)
+        try:
+            kept = [json.dumps(record) + "\n" for record in read_log(path) if keep(record)]
+        except KeyError as error:
+            raise UserError(f"{path}: a line has no {error}; is this another program's log?") from None
         write_text(path, "".join(kept))
 
     def __call__(self, record):

@@ -1,5 +1,6 @@
-"""What a finished run looks like to a person: `write_report` is the door."""
+"""What a finished run, and a data set before it, look like to a person: `write_report` and `write_data_report`."""
 
 from .write import write_report
+from .write_data import write_data_report
 
-__all__ = ["write_report"]
+__all__ = ["write_data_report", "write_report"]

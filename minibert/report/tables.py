@@ -1,24 +1,31 @@
-"""TODO"""
+"""Tables for a terminal: plain text of at most 80 columns, the same on a screen and in a file. Next: `words.py`."""
 
 import statistics
+import textwrap
 
 import numpy as np
 
 from .. import metrics
+from .legible import columns, left, legible, right
 
-#   key in a row            heading
+WIDTH = 80
+#   key in a row            heading      columns
 SCALARS = (
-    ("accuracy",            "accuracy"),
-    ("precision_macro",     "P macro"),
-    ("recall_macro",        "R macro"),
-    ("f1_macro",            "F1 macro"),
-    ("auroc",               "AUROC"),
+    ("accuracy",            "accuracy",  10),
+    ("precision_macro",     "P macro",   9),
+    ("recall_macro",        "R macro",   9),
+    ("f1_macro",            "F1 macro",  10),
+    ("auroc",               "AUROC",     10),
 )  # fmt: skip
 AVERAGED = (
     "accuracy", "precision_macro", "recall_macro", "f1_macro", "precision_weighted", "recall_weighted", "f1_weighted",
     "auroc", "mcc", "log_loss", "seconds",
 )  # fmt: skip
-TITLES = {"majority": "majority", "bag-of-words": "bag-of-words", "frozen": "frozen", "finetuned": "fine-tuned"}
+TITLES = {"majority": "majority", "bag-of-words": "bag-of-words", "untrained": "untrained", "frozen": "frozen",
+          "finetuned": "fine-tuned", "ensemble": "ensemble"}  # fmt: skip
+LABEL = 16  # columns of a class's name
+COLUMN = 13  # of a table by group
+LARGEST = 10  # confusions listed where the whole matrix has no room
 
 
 def combine(rows):
@@ -35,31 +42,53 @@ def combine(rows):
 
 
 def result_table(rows, seeds):
-    """The table of a run, one line per row, as text."""
-    lines = [f"{'':<13}" + "".join(f"{heading:>16}" for _, heading in SCALARS) + f"{'trained':>13}{'seconds':>9}"]
+    """The table of a run, as text: a line per row, and under it a line of spreads where there are several seeds."""
+    lines = [left("", 13) + "".join(right(heading, width) for _, heading, width in SCALARS) + right("trained", 11)
+             + right("sec", 7)]  # fmt: skip
     for name, row in rows.items():
-        mean, std = row.get("mean", row), row.get("std", {})
-        cells = [f"{_cell(mean.get(key), std.get(key)):>16}" for key, _ in SCALARS]
-        tail = f"{row['trainable_parameters']:>13,}{mean['seconds']:>9,.0f}"
-        lines.append(f"{TITLES[name]:<13}" + "".join(cells) + tail)
+        mean, std = row.get("mean", row), row.get("std")
+        cells = "".join(right(_cell(mean.get(key)), width) for key, _, width in SCALARS)
+        tail = right(f"{row['trainable_parameters']:,}", 11) + right(f"{mean['seconds']:,.0f}", 7)
+        lines.append(left(TITLES[name], 13) + cells + tail)
+        if std:
+            spreads = "".join(right(f"±{std[key]:.4f}" if key in std else "", width) for key, _, width in SCALARS)
+            lines.append(left("", 13) + spreads)
     count = f"mean ± standard deviation over seeds {', '.join(map(str, seeds))}"
     lines.append(count if len(seeds) > 1 else f"one seed ({seeds[0]}): how far another would differ is not known")
     return "\n".join(lines)
 
 
-def _cell(mean, std):
-    if mean is None:
-        return "undefined"
-    return f"{mean:.4f} ± {std:.4f}" if std is not None else f"{mean:.4f}"
+def _cell(value):
+    return "undefined" if value is None else f"{value:.4f}"
 
 
 def confusion_table(confusion, label_names):
-    """Rows gold, columns predicted, as text."""
-    width = max(8, *(len(name) for name in label_names)) + 2
-    lines = ["gold \\ predicted".ljust(16) + "".join(f"{name:>{width}}" for name in label_names)]
-    for name, counts in zip(label_names, confusion, strict=True):
-        lines.append(f"{name:<16}" + "".join(f"{count:>{width},}" for count in counts))
+    """Rows gold, columns predicted, as text; where 80 columns do not hold it, the largest confusions."""
+    names = [legible(name, 80) for name in label_names]
+    if isinstance(confusion, dict):
+        return largest_confusions([cell for cell in confusion["cells"] if cell[0] != cell[1]], names)
+    widths = [max(8, min(LABEL, columns(name)) + 2) for name in names]
+    start = max(len("gold \\ predicted"), min(LABEL, max(map(columns, names)))) + 1
+    if start + sum(widths) > WIDTH:
+        cells = [[i, j, n] for i, row in enumerate(confusion) for j, n in enumerate(row) if i != j and n]
+        return largest_confusions(cells, names)
+    lines = [
+        left("gold \\ predicted", start)
+        + "".join(right(name, min(width - 2, LABEL) + 2) for name, width in zip(names, widths, strict=True))
+    ]
+    for name, counts in zip(names, confusion, strict=True):
+        cells = (right(f"{count:,}", width) for count, width in zip(counts, widths, strict=True))
+        lines.append(left(name, start) + "".join(cells))
     return "\n".join(lines)
+
+
+def largest_confusions(cells, names):
+    """The most frequent mistakes, a line each. cells: [[gold, predicted, texts]]."""
+    cells = sorted(cells, key=lambda cell: -cell[2])
+    lines = [left("gold", 28) + left("predicted", 28) + right("texts", 8)]
+    lines += [left(names[i], 27) + " " + left(names[j], 27) + " " + right(f"{n:,}", 8) for i, j, n in cells[:LARGEST]]
+    more = len(cells) - LARGEST
+    return "\n".join(lines + ([f"and {more:,} other pairs"] if more > 0 else []))
 
 
 def by_group(labels, groups, predictions):
@@ -80,10 +109,22 @@ def by_group(labels, groups, predictions):
 
 def group_table(groups):
     """`by_group` as text, a line per group."""
-    width = max(16, *(len(group) + 2 for group in groups))
+    width = min(WIDTH - 7 - 4 * COLUMN, max(16, *(columns(group) + 2 for group in groups)))
     names = [name for name in TITLES if name in next(iter(groups.values()))]
-    lines = ["accuracy".ljust(width) + f"{'texts':>7}" + "".join(f"{TITLES[name]:>14}" for name in names)]
+    lines = [left("accuracy", width) + right("texts", 7) + "".join(right(TITLES[name], COLUMN) for name in names)]
     for group, values in groups.items():
-        cells = "".join(f"{values[name]:>14.4f}" for name in names)
-        lines.append(f"{group:<{width}}{values['texts']:>7,}{cells}")
+        cells = "".join(right(f"{values[name]:.4f}", COLUMN) for name in names)
+        lines.append(left(group, width) + right(f"{values['texts']:,}", 7) + cells)
+    return "\n".join(lines)
+
+
+def check_lines(findings):
+    """What the checks found, a paragraph each."""
+    lines = []
+    for one in findings:
+        if one["status"] == "found":
+            lines += textwrap.wrap(f"- {one['name']}: {one['sentence']}", WIDTH, subsequent_indent="  ")
+            lines += textwrap.wrap(
+                f"what to do: {one['advice'].replace('`', '')}", WIDTH, initial_indent="  ", subsequent_indent="  "
+            )
     return "\n".join(lines)

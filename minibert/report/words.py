@@ -1,9 +1,70 @@
-"""TODO"""
+"""The sentences of a report: who won and by how much, what was chosen, and when not to believe a figure."""
+
+import statistics
 
 import numpy as np
 
 from .. import metrics
 from .tables import TITLES
+
+SHORT = {"majority": "the majority", "bag-of-words": "the bag of words", "untrained": "the untrained encoder",
+         "frozen": "the frozen encoder", "finetuned": "the fine-tuned encoder",
+         "ensemble": "the ensemble of fine-tuned encoders"}  # fmt: skip
+
+
+def answer(record):
+    """What a person wants to know first: [sentences]."""
+    accuracy = {name: row.get("mean", row)["accuracy"] for name, row in record["rows"].items()}
+    lead = record["lead"]
+    first, second = SHORT[lead["first"]], SHORT[lead["second"]]
+    seeds = record["seeds"]
+    over = f", mean over {len(seeds)} seeds" if len(seeds) > 1 and "mean" in record["rows"][lead["first"]] else ""
+    right = f"{100 * accuracy[lead['first']]:.1f}% of {record['test_texts']:,} test texts{over}"
+    gap = f"{100 * (accuracy[lead['first']] - accuracy[lead['second']]):.1f}"
+    interval = f"95% interval {100 * lead['low']:+.1f} to {100 * lead['high']:+.1f}"
+    if lead["low"] > 0:
+        sentences = [f"{capital(first)} wins: right on {right}, {gap} points ahead of {second} ({interval})."]
+    else:
+        sentences = [
+            f"No clear winner: {first} is right on {right}, {gap} points ahead of {second}, but the {interval} leaves "
+            "room for none."
+        ]
+    if record["difference"] and {lead["first"], lead["second"]} != {"frozen", "finetuned"}:
+        sentences.append(capital(difference_words(record["difference"])))
+    order = sorted(accuracy, key=lambda name: -accuracy[name])
+    figures = ", ".join(f"{SHORT[name]} {100 * accuracy[name]:.1f}%" for name in order)
+    return [*sentences, f"Accuracy of all: {figures}."]
+
+
+def difference_words(difference):
+    """Fine-tuned minus frozen in a sentence. difference: {"points", "low", "high"}, shares of the test texts."""
+    low, high = 100 * difference["low"], 100 * difference["high"]
+    if low <= 0 <= high:
+        verdict = "this test set cannot tell them apart"
+    else:
+        verdict = "fine-tuning is ahead" if low > 0 else "the frozen encoder is ahead"
+    return (
+        f"fine-tuned minus frozen: {100 * difference['points']:+.2f} points of accuracy, 95% interval {low:+.2f} to "
+        f"{high:+.2f} (paired bootstrap over test texts): {verdict}."
+    )
+
+
+def difference_line(labels, frozen, finetuned):
+    """The paired bootstrap of fine-tuned minus frozen accuracy, in words."""
+    points, low, high = metrics.paired_bootstrap(labels, frozen, finetuned)
+    return difference_words({"points": points, "low": low, "high": high})
+
+
+def notes(record, run):
+    """Warnings, and which seed's predictions were kept: [lines]."""
+    lines = [collapse_warning(name, run.predictions[name], record["labels"]) for name in run.predictions
+             if name not in ("majority", "untrained")]  # fmt: skip
+    lines = [line for line in lines if line]
+    if len(record["seeds"]) > 1:
+        which = ", ".join(f"{TITLES[name]} seed {record['kept'][name]}" for name in ("frozen", "finetuned")
+                          if name in record["kept"])  # fmt: skip
+        lines.append(f"predictions and weights kept: those of the seed best on validation ({which})")
+    return lines
 
 
 def collapse_warning(name, predictions, label_names):
@@ -15,19 +76,6 @@ def collapse_warning(name, predictions, label_names):
         f"WARNING: the {TITLES[name]} classifier predicts {label_names[classes[0]]!r} for every text. It learned "
         "nothing beyond the majority. Likely causes: a learning rate too high (the encoder was destroyed) or too "
         "low, too few updates, classes so uneven that --class-weights balanced is needed."
-    )
-
-
-def difference_line(labels, frozen, finetuned):
-    """The paired bootstrap of fine-tuned minus frozen accuracy, in words."""
-    difference, low, high = metrics.paired_bootstrap(labels, frozen, finetuned)
-    if low <= 0 <= high:
-        verdict = "the test set cannot tell them apart"
-    else:
-        verdict = f"{'fine-tuning' if difference > 0 else 'the frozen encoder'} is ahead"
-    return (
-        f"fine-tuned minus frozen: {100 * difference:+.2f} points of accuracy, "
-        f"95% interval {100 * low:+.2f} to {100 * high:+.2f} (paired bootstrap over test texts): {verdict}"
     )
 
 
@@ -44,12 +92,33 @@ def choices(results, kept):
             f"fine-tuned, seed {seed}: epoch {result['best_epoch']} "
             f"(validation accuracy {result['validation_accuracy']:.4f})"
         )
-    return "\n".join(lines)
+    return lines
 
 
-def markdown(title, facts, sections):
-    """report.md: a list of facts, then (heading, preformatted text) sections."""
-    lines = [f"# {title}", ""] + [f"- {fact}" for fact in facts]
-    for heading, text in sections:
-        lines += ["", f"## {heading}", "", "```", text, "```"]
-    return "\n".join(lines) + "\n"
+def seeds_line(seeds):
+    """How many seeds a figure rests on."""
+    if len(seeds) == 1:
+        return f"one seed ({seeds[0]}): how far another would differ is not known"
+    return f"mean ± standard deviation over seeds {', '.join(map(str, seeds))}"
+
+
+def doubts(findings):
+    """Names of the checks that found something."""
+    return [one["name"] for one in findings if one["status"] == "found"]
+
+
+def kept_row(record, name):
+    """The figures of a row's kept seed."""
+    row = record["rows"][name]
+    seeds = row.get("per_seed")
+    if not seeds:
+        return row
+    return seeds.get(record["kept"][name]) or seeds[str(record["kept"][name])]
+
+
+def capital(text):
+    return text[:1].upper() + text[1:]
+
+
+def mean_of(values):
+    return statistics.mean(values) if values else None

@@ -2,6 +2,18 @@
 
 import json
 
+from minibert.plumbing.files import one_line, shown
+
+NAMED = set()  # what a message of the case may name beside the files in its folder: the words of its command line
+
+
+def may_be_named(words):
+    """Note the words of a case's command line, as messages show them."""
+    for word in words:
+        NAMED.update((one_line(word)[:70], shown(word).strip("'\"…")[:70]))
+    NAMED.discard("")
+
+
 NASTY_TEXTS = (
     "", " ", "\0", "\n", "\r", "\t", "\x1b[2J", "\u2028", "\ufeff", "\u202e", "\x7f", "😀", "e\u0301", "a" * 300,
     "a" * 100_000, "../../x", "/etc/passwd", "C:\\x", "nul", "%s%n", "{}", "{0.__class__}", "=1+1", "```", "<script>",

@@ -20,6 +20,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import tokenizers
 import torch
 import transformers
 from layout import as_distilbert, distilbert_config
@@ -32,12 +33,23 @@ from transformers import (
     DistilBertConfig,
     DistilBertForSequenceClassification,
     DistilBertModel,
+    ElectraConfig,
+    ElectraForSequenceClassification,
+    RobertaConfig,
+    RobertaForSequenceClassification,
+    RobertaTokenizer,
     get_linear_schedule_with_warmup,
 )
 
 FOLDER = Path(__file__).parent.parent / "references"
 LENGTHS = (13, 4, 9, 6, 11)  # of the 5 texts, in a batch 13 tokens wide
 LABELS = 6
+FAMILIES = {  # how each is seeded, and its padding token
+    "bert": (1, 0),
+    "distilbert": (2, 0),
+    "roberta": (3, 1),
+    "electra": (4, 0),
+}
 QUIET_FACTOR = 1 / 32  # a power of two: the scaled weights are exact
 
 
@@ -53,26 +65,42 @@ def save_json(name, values, indent=None):
 # ---- the tiny models
 
 
-def vocabulary_size():
+def vocabulary_size(family):
+    if family == "roberta":
+        return len(json.loads((FOLDER / "roberta-vocab.json").read_text(encoding="utf-8")))
     return len((FOLDER / "vocab.txt").read_text(encoding="utf-8").splitlines())
 
 
 def make_config(family, activation="gelu"):
     if family == "bert":
         return BertConfig(
-            vocab_size=vocabulary_size(), hidden_size=24, num_hidden_layers=2, num_attention_heads=3,
+            vocab_size=vocabulary_size(family), hidden_size=24, num_hidden_layers=2, num_attention_heads=3,
             intermediate_size=40, max_position_embeddings=64, hidden_act=activation, hidden_dropout_prob=0.0,
             attention_probs_dropout_prob=0.0, classifier_dropout=0.0, num_labels=LABELS, attn_implementation="eager",
         )  # fmt: skip
+    if family in ("roberta", "electra"):
+        Config = RobertaConfig if family == "roberta" else ElectraConfig
+        special = {"max_position_embeddings": 66, "pad_token_id": 1, "type_vocab_size": 1, "layer_norm_eps": 1e-5}
+        return Config(
+            vocab_size=vocabulary_size(family), hidden_size=24, num_hidden_layers=2, num_attention_heads=3,
+            intermediate_size=40, hidden_act=activation, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+            classifier_dropout=0.0, num_labels=LABELS, attn_implementation="eager",
+            **(special if family == "roberta" else {"max_position_embeddings": 64, "embedding_size": 24}),
+        )  # fmt: skip
     return DistilBertConfig(
-        vocab_size=vocabulary_size(), dim=24, n_layers=2, n_heads=3, hidden_dim=40, max_position_embeddings=64,
+        vocab_size=vocabulary_size(family), dim=24, n_layers=2, n_heads=3, hidden_dim=40, max_position_embeddings=64,
         activation=activation, dropout=0.0, attention_dropout=0.0, seq_classif_dropout=0.0, num_labels=LABELS,
         attn_implementation="eager",
     )  # fmt: skip
 
 
 def make_model(family, activation="gelu"):
-    Model = BertForSequenceClassification if family == "bert" else DistilBertForSequenceClassification
+    Model = {
+        "bert": BertForSequenceClassification,
+        "distilbert": DistilBertForSequenceClassification,
+        "roberta": RobertaForSequenceClassification,
+        "electra": ElectraForSequenceClassification,
+    }[family]
     return Model(make_config(family, activation))
 
 
@@ -91,18 +119,20 @@ def spread(model, generator):
             parameter.copy_(normal * 1.5 / parameter.shape[1] ** 0.5)
 
 
-def make_inputs(generator):
+def make_inputs(generator, family):
     """A batch [5, 13]. What stands under the mask is words, not [PAD]; one real token is [PAD]."""
+    pad = FAMILIES[family][1]
     shape = (len(LENGTHS), max(LENGTHS))
-    input_ids = torch.randint(1, vocabulary_size(), shape, generator=generator)
+    input_ids = torch.randint(1, vocabulary_size(family), shape, generator=generator)
     attention_mask = (torch.arange(shape[1]) < torch.tensor(LENGTHS)[:, None]).long()
     attention_mask[2] = attention_mask[2].flip(0)  # padded at the left
-    input_ids[1, LENGTHS[1] :] = 0
-    input_ids[0, 5] = 0
+    input_ids[1, LENGTHS[1] :] = pad
+    input_ids[0, 5] = pad
+    types = torch.randint(0, 2, shape, generator=generator)
     return {
         "input_ids": input_ids,
         "attention_mask": attention_mask,
-        "token_type_ids": torch.randint(0, 2, shape, generator=generator),
+        "token_type_ids": types * (family != "roberta"),  # which has one type
         "labels": torch.randint(0, LABELS, shape[:1], generator=generator),
     }
 
@@ -156,11 +186,11 @@ def tiny_outputs(family, weights, inputs, dtype):
 
 
 def make_tiny(family):
-    generator = torch.Generator().manual_seed({"bert": 1, "distilbert": 2}[family])
+    generator = torch.Generator().manual_seed(FAMILIES[family][0])
     model = make_model(family)
     spread(model, generator)
     weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    inputs = make_inputs(generator)
+    inputs = make_inputs(generator, family)
     save_tensors(f"tiny-{family}.safetensors", weights)
     with tempfile.TemporaryDirectory() as folder:
         model.config.architectures = [type(model).__name__]
@@ -184,7 +214,7 @@ STEPS, WARMUP, LEARNING_RATE, WEIGHT_DECAY, EPS, MAX_NORM = 50, 5, 1e-3, 0.01, 1
 
 def make_curve(family, weights, generator):
     """The loss before each of 50 updates, on 10 batches taken in turn."""
-    batches = [make_inputs(generator) for _ in range(10)]
+    batches = [make_inputs(generator, family) for _ in range(10)]
     losses, norms = {}, []
     for precision, dtype in (("fp32", torch.float32), ("fp64", torch.float64)):
         model = make_model(family)
@@ -316,6 +346,32 @@ def make_tokenizer():
     (FOLDER / "tokenizer-cases.json").write_text(json.dumps(result, ensure_ascii=True) + "\n", encoding="utf-8")
 
 
+def make_bpe():
+    """RoBERTa's kind of tokenizer: a byte-level BPE learned on TEXTS, and what transformers makes of them with it."""
+    backend = tokenizers.ByteLevelBPETokenizer()
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    backend.train_from_iterator(TEXTS * 2 + LONG * 3, vocab_size=340, min_frequency=2, special_tokens=special)
+    with tempfile.TemporaryDirectory() as folder:
+        backend.save_model(folder)
+        for name in ("vocab.json", "merges.txt"):
+            shutil.copyfile(Path(folder) / name, FOLDER / f"roberta-{name}")
+        tokenizer = RobertaTokenizer.from_pretrained(folder)
+    values = {
+        "texts": [bpe_ids(tokenizer, text) for text in TEXTS],
+        "pairs": [bpe_ids(tokenizer, *pair) for pair in PAIRS],
+        "truncated_pairs": [
+            [max_length, pair, bpe_ids(tokenizer, *(LONG[i] for i in pair), max_length=max_length)]
+            for max_length in (6, 7, 9, 12, 13, 14)
+            for pair in LONG_PAIRS
+        ],
+    }
+    save_json("roberta-tokenizer-cases.json", values)
+
+
+def bpe_ids(tokenizer, *texts, max_length=None):
+    return tokenizer(*([text] for text in texts), truncation=max_length is not None, max_length=max_length).input_ids[0]
+
+
 def encoded(tokenizer, *texts, max_length=None):
     """[ids, token types] of a text or a pair. As lists of one: outside a list, an empty second text is no pair."""
     encoding = tokenizer(*([text] for text in texts), truncation=max_length is not None, max_length=max_length)
@@ -368,7 +424,8 @@ def main():
     torch.set_num_threads(1)
     make_tokenizer()
     make_schedule()
-    for family in ("bert", "distilbert"):
+    make_bpe()
+    for family in FAMILIES:
         make_curve(family, *make_tiny(family))
     weights = os.environ.get("MINIBERT_TEST_WEIGHTS")
     if weights:

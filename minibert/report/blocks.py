@@ -1,0 +1,49 @@
+"""What sections are made of. A section is (title, [blocks]); a block is a dict with a "kind":
+
+    text      {"text"}                                      a paragraph
+    lead      {"text"}                                      the sentence that says most
+    list      {"items"}                                     short lines
+    code      {"text"}                                      a command
+    table     {"head", "rows", "note"}                      cells are str; the first column is a name
+    picture   {"title", "svg", "how", "head", "rows"}       drawn, how to read it, and its numbers
+    cases     {"cases"}                                     texts with what was said of them
+    fold      {"title", "blocks", "open"}                   closed until it is opened, unless "open"
+    checks    {"findings"}
+
+Next: `sections.py`.
+"""
+
+COLOURS = {"majority": "c-majority", "bag-of-words": "c-bag", "untrained": "c-untrained", "frozen": "c-frozen",
+           "finetuned": "c-tuned", "ensemble": "c-ensemble"}  # fmt: skip
+CLASS_COLOURS = ("c-1", "c-2", "c-3", "c-4", "c-5", "c-6")
+TRAINED = ("bag-of-words", "frozen", "finetuned")
+
+
+def paragraph(text):
+    return {"kind": "text", "text": text}
+
+
+def table(head, rows, note=""):
+    return {"kind": "table", "head": head, "rows": rows, "note": note}
+
+
+def picture(title, svg, how, head, rows):
+    return {"kind": "picture", "title": title, "svg": svg, "how": how, "head": head, "rows": rows}
+
+
+def fold(title, blocks, is_open=False):
+    return {"kind": "fold", "title": title, "blocks": blocks, "open": is_open}
+
+
+def percent(mean, std=None):
+    """A share in %, with its spread."""
+    if mean is None:
+        return "undefined"
+    return f"{100 * mean:.2f}" + (f" ± {100 * std:.2f}" if std is not None else "")
+
+
+def plain(mean, std=None):
+    """A number with four decimals, with its spread."""
+    if mean is None:
+        return "undefined"
+    return f"{mean:.4f}" + (f" ± {std:.4f}" if std is not None else "")

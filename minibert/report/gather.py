@@ -1,0 +1,355 @@
+"""Everything that a run's page shows, as one plain record: `gather`. It is also the run's metrics.json.
+
+JSON values only. Rows are "majority", "bag-of-words", "untrained", "frozen", "finetuned" and "ensemble" (whose one
+result stands under the first seed), as far as the run has them; C classes,
+in the order of `labels`; what is said of one classifier is said of the row's kept seed, the best on validation.
+
+    task, model, seeds, command, facts, settings    what was run, as the command line and `finetune` tell it
+    labels        [C] names, made legible           test_texts   their number
+    rows          {row: figures of `metrics.score`, seconds, trainable_parameters; with several seeds
+                  {"per_seed", "mean", "std"}};  of more than 50 classes `confusion` is {"classes", "cells":
+                  [[gold, predicted, count]]}
+    kept          {row: seed}                       best         the row that is best on validation
+    answer        sentences                         notes        warnings and how sure the comparison is
+    intervals     {row: [low, high]} of accuracy    difference   {"points", "low", "high"}: fine-tuned minus frozen
+    lead          the same for the two most accurate rows, with their names: {"first", "second", ...}
+    chosen        what validation decided, lines    groups       {group: {"texts", row: accuracy}}, and group_column
+    roc           {row: {"x": [P], "y": [P]}}       training     {"epochs", "updates": {seed: [records of log.jsonl]}}
+    data          `data_facts.gather_data`'s record
+    errors        `gather_errors.gather_errors`'s record
+    calibration   {row: {"error", "low", "high", "chance", "table", "temperature", "log_loss", "log_loss_after"}}
+    label_errors  {"test", "train": {"texts", "suspected", "worst": [cases]}};  train only where features are known
+    near_copies   {"texts", "examples"}, or None where features are not known
+    checks        findings of `checks`              machine      {"versions", "hardware", "precision", "seconds"}
+
+Next: `sections.py`, which says it in words.
+"""
+
+import importlib.metadata
+import platform
+import shlex
+
+import numpy as np
+
+from .. import metrics
+from ..data.corpora import REVIEWS_GROUP
+from ..plumbing.files import UserError, read_json
+from ..plumbing.resume import read_log
+from . import calibration, checks, copies, label_errors, tables, words
+from .data_facts import PARTS, gather_data
+from .gather_errors import gather_errors, interval, make_case
+from .legible import legible
+
+MOST_CLASSES = 50  # whose confusion matrix is stored and shown whole
+WORST = 50  # suspected label errors listed
+UPDATES = 150  # points of a curve by update
+LOGGED = ("loss", "learning_rate", "gradient_norm")  # of an update, in log.jsonl
+VALIDATED = ("validation_accuracy", "validation_loss")  # of an epoch
+CURVE = 81  # points of an ROC curve
+
+
+def gather(job, results, features=None):
+    """The record of a run and the arrays for predictions.csv: (record, {row: probabilities [N, C]}).
+
+    job: `experiment.Job`; results: {row: {seed: result}}; features: {part: [N, E] NumPy} of the frozen encoder; without
+    them two checks are left out.
+    """
+    test, names = job.task.test, [legible(name, 80) for name in job.label_names]
+    run = Run(job, results)
+    sequences = {part: job.examples[part].sequences for part in PARTS}
+    data, texts = gather_data(
+        job.task, sequences, job.tokenizer, job.longest_read, job.options.truncation, run.heavy_words()
+    )
+    record = {"task": job.task.name, "model": job.options.model, "seeds": job.options.seeds, "rows": run.rows()}
+    record |= {"labels": names, "test_texts": len(test), "kept": run.kept, "best": run.best}
+    record |= {"facts": job.facts, "command": command(job), "settings": settings(job)}
+    record |= {"chosen": words.choices(results, run.kept), "difference": run.difference("frozen", "finetuned")}
+    record["lead"] = run.lead()
+    record["intervals"] = {
+        name: interval(int((predicted == run.labels).sum()), len(test)) for name, predicted in run.predictions.items()
+    }
+    if test.groups is not None:
+        by_seed = {
+            name: [np.array(result["probabilities"]).argmax(1) for result in of_row.values()]
+            for name, of_row in results.items()
+        }
+        record["groups"] = tables.by_group(run.labels, [legible(group, 40) for group in test.groups], by_seed)
+        record["group_column"] = job.options.group_column or REVIEWS_GROUP
+    record["roc"] = {
+        name: roc_curve(run.labels, values) for name, values in run.probabilities.items() if name != "majority"
+    }
+    record["training"] = gather_training(job.folder / "log.jsonl") if "finetuned" in results else None
+    record["data"] = data
+    record["errors"] = gather_errors(run, texts["lengths"]["test"], job.longest_read)
+    record["calibration"] = {
+        name: gather_calibration(run, name) for name in ("bag-of-words", "frozen", "finetuned") if name in results
+    }
+    record["label_errors"] = gather_label_errors(run, record["calibration"], features)
+    near = gather_near_copies(run, texts["across"], features)
+    record["near_copies"] = near and {key: near[key] for key in ("texts", "examples")}
+    record["checks"] = gather_checks(run, record, texts, near)
+    record["answer"], record["notes"] = words.answer(record), words.notes(record, run)
+    record["machine"] = machine(job, results)
+    return record, run.probabilities
+
+
+class Run:
+    """A job with its results, and what is read off them again and again."""
+
+    def __init__(self, job, results):
+        self.job, self.results, self.task = job, results, job.task
+        seeds = job.options.seeds
+        self.kept = {
+            name: max(by_seed, key=lambda seed: (by_seed[seed].get("validation_accuracy", 0), -seeds.index(seed)))
+            for name, by_seed in results.items()
+        }
+        self.best = max(results, key=lambda name: self.result(name).get("validation_accuracy", 0))
+        self.probabilities = {name: np.array(self.result(name)["probabilities"]) for name in results}
+        self.predictions = {name: values.argmax(1) for name, values in self.probabilities.items()}
+        self.labels = np.array(job.task.test.labels)
+        self.label_names = [legible(name, 80) for name in job.label_names]
+
+    def result(self, name):
+        return self.results[name][self.kept[name]]
+
+    def heavy_words(self):
+        """The words that weigh most in the bag of words, or None where that is not known."""
+        tried = self.result("bag-of-words").get("tried") or [{}]
+        return set(tried[0]["words"]) if tried[0].get("words") else None
+
+    def rows(self):
+        """{row: figures}, those of several seeds with mean and spread."""
+        rows = {
+            name: tables.combine({seed: compact(result["row"]) for seed, result in by_seed.items()})
+            for name, by_seed in self.results.items()
+        }
+        for name in ("majority", "bag-of-words"):  # no seed enters them
+            rows[name] = compact(next(iter(self.results[name].values()))["row"])
+        return rows
+
+    def difference(self, one, other):
+        """Accuracy of `other` minus that of `one`: {"points", "low", "high"}, shares; None when one of them is
+        missing.
+        """
+        if not {one, other} <= set(self.predictions):
+            return None
+        points, low, high = metrics.paired_bootstrap(self.labels, self.predictions[one], self.predictions[other])
+        return {"points": points, "low": low, "high": high}
+
+    def lead(self):
+        """How far the most accurate row is ahead of the second (means over seeds decide which they are)."""
+        order = sorted(self.results, key=lambda name: -float(np.mean(self.accuracies(name))))
+        return {"first": order[0], "second": order[1]} | self.difference(order[1], order[0])
+
+    def accuracies(self, name):
+        """[accuracy of each seed]."""
+        return [result["row"]["accuracy"] for result in self.results[name].values()]
+
+
+def compact(row):
+    """A row whose confusion matrix, if it has more than 50 classes, is a list of its cells that are not 0."""
+    matrix = np.array(row["confusion"])
+    if len(matrix) <= MOST_CLASSES:
+        return row
+    cells = [[int(i), int(j), int(matrix[i, j])] for i, j in zip(*np.nonzero(matrix), strict=True)]
+    return row | {"confusion": {"classes": len(matrix), "cells": cells}}
+
+
+def roc_curve(labels, probabilities):
+    """{"x": [P] false positive rates, "y": [P] true positive rates}; of several classes the mean of one against the
+    rest.
+    """
+    grid, curves = np.linspace(0, 1, CURVE) ** 2, []  # close together where good classifiers differ
+    classes = [1] if probabilities.shape[1] == 2 else range(probabilities.shape[1])
+    for label in classes:
+        inside = labels == label
+        if not inside.any() or inside.all():
+            continue
+        order = np.argsort(-probabilities[:, label], kind="stable")
+        scores = probabilities[order, label]
+        last = np.append(np.flatnonzero(scores[1:] != scores[:-1]), len(scores) - 1)  # equal scores pass together
+        found, false = np.cumsum(inside[order])[last], np.cumsum(~inside[order])[last]
+        curves.append(np.interp(grid, np.append(0, false / false[-1]), np.append(0, found / found[-1])))
+    if not curves:
+        return None
+    return {"x": grid.round(4).tolist(), "y": np.mean(curves, axis=0).round(4).tolist()}
+
+
+def gather_training(path):
+    """{"epochs": {seed: [validation records]}, "updates": {seed: [training records]}}, long runs thinned out."""
+    epochs, updates = {}, {}
+    for record in read_log(path):
+        kind, names = (epochs, VALIDATED) if "validation_loss" in record else (updates, LOGGED)
+        absent = next((name for name in ("seed", *names) if name not in record), None)
+        if absent or kind is epochs and not np.isfinite(list(record.values())).all():
+            problem = f"has no {absent}" if absent else "holds a number that is not finite"
+            raise UserError(f"{path}: the line of update {record['update']} {problem}; delete this line")
+        kind.setdefault(str(record.pop("seed")), []).append(record)
+    for seed, records in epochs.items():
+        for record in records:
+            losses = [one["loss"] for one in updates.get(seed, ()) if one["epoch"] == record["epoch"]]
+            record["training_loss"] = round(float(np.mean(losses)), 6) if losses else None
+    return {"epochs": epochs, "updates": {seed: thin_out(records) for seed, records in updates.items()}}
+
+
+def thin_out(records):
+    """At most UPDATES records: means of neighbours, at the last one's update. Overflows of fp16 are left out."""
+    width = -(-len(records) // UPDATES)
+    finite = [record for record in records if all(np.isfinite(record[key]) for key in LOGGED)]
+    groups = [finite[i : i + width] for i in range(0, len(finite), width or 1)]
+    return [
+        {"update": group[-1]["update"]} | {key: float(f"{np.mean([one[key] for one in group]):.5g}") for key in LOGGED}
+        for group in groups
+    ]
+
+
+def gather_calibration(run, name):
+    """How far the probabilities of a row can be believed, and the temperature that mends them."""
+    labels, probabilities = run.labels, run.probabilities[name]
+    found = calibration.expected_error(labels, probabilities)
+    found |= {"table": calibration.reliability(labels, probabilities), "temperature": None, "log_loss_after": None}
+    found["log_loss"] = metrics.log_loss(labels, probabilities)
+    validation = run.result(name).get("validation_probabilities")
+    if validation is not None:
+        found["temperature"] = calibration.fit_temperature(run.task.validation.labels, np.array(validation))
+        cooled = calibration.apply_temperature(probabilities, found["temperature"])
+        found["log_loss_after"] = metrics.log_loss(labels, cooled)
+    return found
+
+
+def gather_label_errors(run, calibrated, features):
+    """Suspected labels of test, by the best trained row, and of train, by five folds on the frozen features."""
+    name = "finetuned" if "finetuned" in run.results else run.best
+    probabilities = run.probabilities[name]
+    temperature = calibrated.get(name, {}).get("temperature")
+    if temperature:
+        probabilities = calibration.apply_temperature(probabilities, temperature)
+    record = {"row": name, "test": list_suspects(run.task.test, probabilities, run.label_names)}
+    if features is not None:
+        out_of_fold = label_errors.out_of_fold(features["train"], run.task.train.labels, len(run.label_names))
+        record["train"] = list_suspects(run.task.train, out_of_fold, run.label_names)
+    return record
+
+
+def list_suspects(part, probabilities, names):
+    found = label_errors.suspects(part.labels, probabilities)
+    worst = [
+        make_case(part, i, names, guess=names[best], p_gold=probabilities[i, part.labels[i]], limit=240)
+        for i, best in found[:WORST]
+    ]
+    return {"texts": len(part), "suspected": len(found), "worst": worst}
+
+
+def gather_near_copies(run, across, features):
+    """{"texts", "examples", "test"}; None where there are no features. test: {test index: index in train +
+    validation}.
+    """
+    if features is None:
+        return None
+    task = run.task
+    texts = task.train.texts + task.validation.texts
+    ids = task.train.ids + task.validation.ids
+    others = np.concatenate([features["train"], features["validation"]])
+    found = copies.near(features["test"], others, task.test.texts, texts, across)
+    examples = [
+        {"test": legible(task.test.ids[i], 60), "train": legible(ids[j], 60), "text": legible(task.test.texts[i], 160),
+         "other": legible(texts[j], 160)}
+        for i, j in list(found.items())[:10]
+    ]  # fmt: skip
+    return {"texts": len(found), "examples": examples, "test": found}
+
+
+# ---- the checks
+
+
+def gather_checks(run, record, texts, near):
+    """All findings, in the order of `checks`."""
+    data, names, best = record["data"], record["labels"], run.best
+    right = run.predictions[best] == run.labels
+    length = texts["lengths"]["test"]
+    limit = run.job.longest_read
+    was_cut = length > limit
+    suspected = record["label_errors"]
+    train = suspected.get("train", {})
+    main = "finetuned" if "finetuned" in run.results else best
+    return [
+        checks.copies_across(data["copies"]["across"], data["copies"]["across_other_label"], len(right),
+                             *with_and_without(right, texts["across"])),
+        checks.near_copies(near["texts"], len(right), *with_and_without(right, near["test"])) if near else
+        checks.left_out("near copies", "This run has no frozen features; --mode both has."),
+        checks.copies_inside(data["copies"]["in_test"], data["copies"]["in_train"], len(right),
+                             data["sizes"]["train"] + data["sizes"]["validation"]),
+        checks.label_errors(suspected["test"]["suspected"], len(right), train.get("suspected"), train.get("texts")),
+        checks.shortcut_words(data["shortcuts"], data["shortcut_share"], names),
+        checks.length_or_place(data["length"], data["place"], names),
+        checks.shift(data["shift"]),
+        checks.pieces(data["pieces"]),
+        checks.classes(data["balance"]["train"], names,
+                       np.bincount(run.predictions[main], minlength=len(names)).tolist(), data["balance"]["test"]),
+        checks.majority({tables.TITLES[name]: float(np.mean(run.accuracies(name))) for name in run.results
+                         if name != "untrained"}),
+        checks.truncation((int(right[~was_cut].sum()), int((~was_cut).sum())),
+                          (int(right[was_cut].sum()), int(was_cut.sum())), limit),
+        check_calibration(record, main),
+        check_difference(run, record["difference"]),
+        checks.training(record["training"]["epochs"]) if record["training"] else
+        checks.left_out("length of training", "Nothing was fine-tuned; --mode both does."),
+    ]  # fmt: skip
+
+
+def with_and_without(right, without):
+    """(accuracy, accuracy of the other texts), shares; the second None where there is nothing to leave out."""
+    rest = np.delete(right, list(without))
+    return float(right.mean()), float(rest.mean()) if len(without) and len(rest) else None
+
+
+def check_calibration(record, name):
+    if name not in record["calibration"]:
+        return checks.left_out("calibration", "No classifier was trained.")
+    return checks.calibration(record["calibration"][name], tables.TITLES[name])
+
+
+def check_difference(run, difference):
+    if difference is None:
+        return checks.left_out(
+            "fine-tuned against frozen", "One of the two experiments was not run; --mode both runs both."
+        )
+    seeds = run.job.options.seeds
+    if len(seeds) == 1:
+        return checks.difference(difference)
+    gaps = np.subtract(run.accuracies("finetuned"), run.accuracies("frozen"))
+    told = {"points": float(gaps.mean())}
+    told |= {key: difference[key] - difference["points"] + told["points"] for key in ("low", "high")}
+    return checks.difference(told, float(gaps.std(ddof=1)), len(seeds))
+
+
+# ---- where and how
+
+
+def command(job):
+    """The command line that repeats the run."""
+    arguments = read_json(job.folder / "settings.json")["arguments"]
+    return shlex.join(["python", "-m", "minibert.finetune", *arguments])
+
+
+def settings(job):
+    """The options that decide a number, as they stand in settings.json."""
+    return {key: value for key, value in read_json(job.folder / "settings.json").items() if key != "arguments"}
+
+
+def machine(job, results):
+    """Versions, hardware, and seconds of every row."""
+    versions = {"python": platform.python_version()}
+    for package in ("minibert", "torch", "tokenizers", "numpy"):
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "not installed as a package"
+    seconds = {
+        name: [result["row"]["seconds"] for result in by_seed.values()][: len(by_seed) if name in job_rows else 1]
+        for name, by_seed in results.items()
+        for job_rows in [("frozen", "finetuned")]
+    }
+    hardware = next((fact for fact in job.facts if fact.startswith("computing on ")), "")
+    return {"versions": versions, "hardware": hardware.removeprefix("computing on "),
+            "system": f"{platform.system()} {platform.machine()}", "seconds": seconds}  # fmt: skip

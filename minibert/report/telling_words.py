@@ -1,0 +1,88 @@
+"""Telling words: which words stand in texts of one class and not in the others, and which give the answer away.
+
+Words are counted once per text. A word's pull towards a class is the logarithm of its odds ratio (texts with and
+without the word, inside and outside the class), divided by its standard error (Woolf 1955). A shortcut is a word, or a
+mark like "7/10", that by itself all but decides: a classifier may learn it instead of the language. Next:
+`data_facts.py`.
+"""
+
+import re
+from collections import Counter
+
+import numpy as np
+
+WORD = re.compile(r"\d+(?:\.\d+)? ?/ ?\d+|[^\W_]+(?:'[^\W_]+)?")
+MARK = re.compile(r"\d+(?:\.\d+)? ?/ ?\d+|https?|www|br|\w*[^\W\d_]\w*\d{3,}\w*")  # ratings, addresses, markup
+SAMPLE = 8000  # texts counted, evenly spaced
+FEWEST = 5  # texts with a word, for it to be looked at
+SURE, MARK_SURE = 0.95, 0.75  # a shortcut's texts of one class
+COMMON = 0.01  # of all texts have a shortcut; a mark may be half as common
+PULL = 4.0  # standard errors
+ODDS = 10  # times the odds that any text has
+
+
+def words(text):
+    """The different words of a text, in lower case; "7/10" is one."""
+    return {word.replace(" ", "") for word in WORD.findall(text.lower().replace("\u2019", "'"))}
+
+
+def count_words(texts, labels, num_labels):
+    """(words [V], counts [V, C] of texts that hold each word, texts [C] of each class) of a sample of texts."""
+    step = max(1, -(-len(texts) // SAMPLE))
+    by_class = [Counter() for _ in range(num_labels)]
+    sizes = np.zeros(num_labels, dtype=int)
+    for text, label in zip(texts[::step], labels[::step], strict=True):
+        by_class[label].update(words(text))
+        sizes[label] += 1
+    total = Counter()
+    for counter in by_class:
+        total.update(counter)
+    names = sorted(word for word, count in total.items() if count >= FEWEST)
+    counts = np.array([[counter[word] for counter in by_class] for word in names]).reshape(len(names), num_labels)
+    return names, counts, sizes
+
+
+def pulls(counts, sizes):
+    """[V, C] standard errors by which each word's odds in each class differ from those in the others."""
+    inside, outside = counts + 0.5, counts.sum(1, keepdims=True) - counts + 0.5
+    inside_rest, outside_rest = sizes - counts + 0.5, (sizes.sum() - sizes) - (outside - 0.5) + 0.5
+    ratio = np.log(inside) - np.log(inside_rest) - np.log(outside) + np.log(outside_rest)
+    return ratio / np.sqrt(1 / inside + 1 / inside_rest + 1 / outside + 1 / outside_rest)
+
+
+def telling(names, counts, sizes, most=8):
+    """For each class the words that pull towards it most: [[{"word", "texts", "share", "pull"}]]."""
+    if not names:
+        return [[] for _ in sizes]
+    pull, total = pulls(counts, sizes), counts.sum(1)
+    lists = []
+    for label in range(len(sizes)):
+        best = [i for i in np.argsort(-pull[:, label], kind="stable")[:most] if pull[i, label] > 2]
+        lists.append([{"word": names[i], "texts": int(total[i]), "share": float(counts[i, label] / total[i]),
+                       "pull": round(float(pull[i, label]), 1)} for i in best])  # fmt: skip
+    return lists
+
+
+def shortcuts(names, counts, sizes, weighty=None):
+    """Words that all but decide, strongest first: [{"word", "label", "texts", "share", "pull", "mark"}].
+
+    weighty: the words to which a bag-of-words classifier gives most weight; others are then left out, marks excepted.
+    """
+    if not names:
+        return []
+    pull, total, texts = pulls(counts, sizes), counts.sum(1), sizes.sum()
+    found = []
+    for i, name in enumerate(names):
+        label = int(pull[i].argmax())
+        share, mark = float(counts[i, label] / total[i]), bool(MARK.fullmatch(name))
+        odds = ((counts[i, label] + 0.5) / (total[i] - counts[i, label] + 0.5)) / (
+            sizes[label] / max(0.5, texts - sizes[label])
+        )
+        enough = max(10, (COMMON / 2 if mark else COMMON) * texts)
+        sure = MARK_SURE if mark else SURE
+        if total[i] < enough or share < sure or pull[i, label] < PULL or odds < (ODDS / 4 if mark else ODDS):
+            continue
+        if weighty is None or mark or name in weighty:
+            found.append({"word": name, "label": label, "texts": int(total[i]), "share": share,
+                          "pull": round(float(pull[i, label]), 1), "mark": mark})  # fmt: skip
+    return sorted(found, key=lambda word: -word["pull"])

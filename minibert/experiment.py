@@ -25,7 +25,7 @@ from .load import put_head, read_encoder, read_tokenizer, save_classifier
 from .metrics import softmax
 from .plumbing import processes
 from .plumbing.checkpoint import commit_of, find_checkpoint
-from .plumbing.device import resolve_device, resolve_precision
+from .plumbing.device import be_deterministic, resolve_device, resolve_precision
 from .plumbing.files import UserError, one_line, read_checked_json, write_checked_json
 from .plumbing.resume import Log, read_progress
 from .tokenizer import check_vocabulary, longest_in_windows
@@ -83,6 +83,8 @@ def prepare(options, folder, say):
     """Read and check all that a run needs: a `Job`. Nothing is written. Raises UserError."""
     device = resolve_device(options.device)
     precision, why = resolve_precision(options.precision, device)
+    if options.deterministic:
+        be_deterministic()
     options.quiet = options.quiet or not processes.is_first()
     columns = Columns(options.text_column, options.pair_column, options.label_column, options.group_column)
     with processes.one_after_the_other():

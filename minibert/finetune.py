@@ -218,6 +218,7 @@ def add_machine_options(group):
     add = group.add_argument
     add("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto", help="auto: bf16 where it is fast")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if there is one")
+    add("--deterministic", action="store_true", help="on a GPU: only kernels whose bits repeat (a CPU's always do)")
     add("--compile", action="store_true", help="torch.compile the model (on a CPU: no gain in bf16, needs g++)")
     add("--output", metavar="DIR", help="where the run is kept (default: runs/TASK)")
     add("--resume", action="store_true", help="go on with the run in --output")

@@ -12,6 +12,7 @@ import torch
 
 from ..head import Classifier
 from ..load import read_model, read_tokenizer, save_classifier, save_encoder
+from ..plumbing import processes
 from ..plumbing.checkpoint import find_checkpoint
 from ..plumbing.device import resolve_device, resolve_precision
 from ..plumbing.files import UserError, write_json
@@ -31,13 +32,21 @@ def run(options):
 
     options: those of `python -m minibert.distill`.
     """
+    device = resolve_device(options.device)
+    with processes.together(device):
+        options.quiet = options.quiet or not processes.is_first()
+        run_here(options, device)
+
+
+def run_here(options, device):
+    """What each process does; the first one talks and writes."""
     say = (lambda *lines: None) if options.quiet else (lambda *lines: print(*lines, sep="\n", flush=True))
     folder = Path(options.output)
     state = folder / "state.safetensors"
     check_output(folder, state, options.resume)
-    device = resolve_device(options.device)
     precision, why = resolve_precision(options.precision, device)
-    teacher = read_teacher(options.teacher)
+    with processes.one_after_the_other():
+        teacher = read_teacher(options.teacher)
     check_size(options, teacher.encoder.config)
     losses = choose_losses(options.losses, teacher.is_classifier)
     say(describe_teacher(teacher))
@@ -47,10 +56,14 @@ def run(options):
     student, layers = make_student(teacher, lessons, settings, options.quiet)
     say(describe_student(student, layers, settings))
     say(f"losses: {settings.losses}; computing on {device} in {precision} ({why})")
-    done = read_progress(state)
-    log = Log(folder / "log.jsonl", keep=lambda record: done.update and done.knows(record))
+    done, log = read_progress(state), None
+    processes.wait_for_all()  # all have looked at the folder before the first one writes there
+    if processes.is_first():
+        log = Log(folder / "log.jsonl", keep=lambda record: done.update and done.knows(record))
     distillation = Distillation(teacher.model, student, layers, lessons.kept, settings, device)
     progress = distill(distillation, lessons.examples, lessons.held_out, state, options.resume, log, options.quiet)
+    if not processes.is_first():
+        return
     save_student(student, teacher, lessons.tokenizer, settings, options)
     state.unlink(missing_ok=True)
     say(f"saved in {folder} after {progress.seconds / 60:.1f} minutes: config.json, model.safetensors, tokenizer.json")

@@ -170,3 +170,9 @@ def test_the_command_line_offers_what_the_code_has():
             finetune.parse(["reviews", f"--{flag}", "nothing"])
     assert parsed.task == "reviews"
     assert set(HEADS) == {"linear", "mlp"} | {head for _, head in NATIVE.values()}  # `native` offers the others
+
+
+def test_a_wheel_holds_every_folder_of_the_package():
+    listed = re.search(r"packages = \[(.*?)\]", (PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8"), re.S)[1]
+    folders = {path.parent.relative_to(PACKAGE.parent).as_posix() for path in PACKAGE.rglob("__init__.py")}
+    assert set(re.findall(r'"([\w.]+)"', listed)) == {folder.replace("/", ".") for folder in folders} | {"minibert.weights"}

@@ -30,7 +30,8 @@ ANSWERS = (
     "return [[1], [1, 2]]", "class A: __array__ = 1\n    return A()", "return iter([1])", "return 10**400",
 )  # fmt: skip
 TOPS = (
-    "", "", "", "import none_such\n", "1 / 0\n", "gelu = 3\n", "raise SystemExit\n", "\ufeff", "# coding: utf-7\n", "\t\n",
+    "", "", "", "import none_such\n", "1 / 0\n", "gelu = 3\n", "raise SystemExit\n", "\ufeff", "# coding: utf-7\n",
+    "\t\n",
 )  # fmt: skip
 
 

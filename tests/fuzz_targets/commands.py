@@ -17,6 +17,7 @@ from minibert.plumbing.command import Parser, describe
 from minibert.plumbing.files import UserError
 
 from . import NASTY_NUMBERS, NASTY_TEXTS, change_bytes, change_json, may_be_named, nasty_value, write_json_text
+from .checkpoints import change_tensors
 from .templates import FAMILIES, copy, data, run, run_arguments, template
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # nothing here asks anyone
@@ -230,6 +231,23 @@ def change_state(random, path):
     save_file(tensors, path, metadata=metadata)
 
 
+def features(random, folder):
+    """Features in the cache that were damaged: they are made again, and the result is what it was."""
+    sound = run("finished")
+    copy(sound.parent / "cache", folder / "cache")
+    kept = sorted((folder / "cache" / "features").iterdir())
+    for path in random.sample(kept, random.choice((1, 1, 2))):
+        if random.random() < 0.5:
+            path.write_bytes(change_bytes(random, path.read_bytes()))
+        else:
+            with safe_open(path, framework="pt") as file:
+                tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()
+            save_file(change_tensors(random, tensors), path, metadata=metadata)
+    call(finetune.main, [*run_arguments("run"), "--mode", "frozen"])
+    ours, theirs = (json.loads((place / "work" / "frozen-0.json").read_text()) for place in (folder / "run", sound))
+    assert ours["probabilities"] == theirs["probabilities"], "damaged features were used"
+
+
 for kind in ("finished", "stopped"):
     run(kind)
 for family in FAMILIES:
@@ -241,5 +259,5 @@ OPTIONS = {
 }  # fmt: skip
 TARGETS = {
     "finetune-options": finetune_options, "other-options": other_options, "predict-inputs": predict_inputs,
-    "runs": runs,
+    "runs": runs, "features": features,
 }  # fmt: skip

@@ -44,8 +44,8 @@ def difference_words(difference):
     else:
         verdict = "fine-tuning is ahead" if low > 0 else "the frozen encoder is ahead"
     return (
-        f"fine-tuned minus frozen: {100 * difference['points']:+.2f} points of accuracy, 95% interval {low:+.2f} to "
-        f"{high:+.2f} (paired bootstrap over test texts): {verdict}."
+        f"fine-tuned minus frozen: {100 * difference['points']:+.2f} points of accuracy, 95% interval {low:+.1f} to "
+        f"{high:+.1f} (paired bootstrap over test texts): {verdict}."
     )
 
 

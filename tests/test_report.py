@@ -46,8 +46,8 @@ class Reader(HTMLParser):
 
     VOID = {"meta", "rect", "line", "circle", "path", "polyline"}
     KNOWN = VOID | set(
-        "html head title style body header main footer nav section h1 h2 h3 p a ul li div figure figcaption details summary "
-        "table thead tbody tr th td svg desc text g b span bdi code pre".split()
+        "html head title style body header main footer nav section h1 h2 h3 p a ul li div figure figcaption "
+        "details summary table thead tbody tr th td svg desc text g b span bdi code pre".split()
     )
 
     def __init__(self, text):

@@ -105,10 +105,8 @@ def shortcut_words(shortcuts, share, label_names):
         return finding(name, False, 0, "0 words", "No word or mark all but decides the label by itself.", "")
     some = ", ".join(f"{one['word']!r} ({one['share']:.0%} {label_names[one['label']]})" for one in shortcuts[:4])
     count = len(shortcuts)
-    sentence = (
-        f"{count} word{'s' if count > 1 else ''} or marks all but decide{'s' if count == 1 else ''} the label: {some}; "
-        f"{share:.1%} of the test texts hold one."
-    )
+    what = "word or mark all but decides" if count == 1 else "words or marks all but decide"
+    sentence = f"{count} {what} the label: {some}; {share:.1%} of the test texts hold one."
     return finding(name, True, count, f"{count} word{'s' if count > 1 else ''}", sentence,
                    "`python -m minibert.explore TASK` shows them all; take them out of the texts if they are no "
                    "part of what should be learned")  # fmt: skip

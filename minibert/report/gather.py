@@ -62,7 +62,7 @@ def gather(job, results, features=None):
     )
     record = {"task": job.task.name, "model": job.options.model, "seeds": job.options.seeds, "rows": run.rows()}
     record |= {"labels": names, "test_texts": len(test), "kept": run.kept, "best": run.best}
-    record |= {"facts": job.facts, "command": command(job), "settings": settings(job)}
+    record |= {"facts": [legible(fact, 400) for fact in job.facts], "command": command(job), "settings": settings(job)}
     record |= {"chosen": words.choices(results, run.kept), "difference": run.difference("frozen", "finetuned")}
     record["lead"] = run.lead()
     record["intervals"] = {

@@ -24,7 +24,7 @@ def parse(argv):
     )
     add = parser.add_argument
     add("teacher", help="Hub id, or folder of an encoder or a classifier")
-    add("text", help=f"a .txt file, a text a line; or the training texts of {', '.join(TASKS)}, a file or a folder")
+    add("text", help=f"a .txt file, one text per line; or {', '.join(TASKS)}, a file or a folder: its training texts")
     add("--data", metavar="PATH", help="local copy of a built-in task's data, instead of downloading it")
     add("--limit", type=number(int, 2), metavar="N", help="use only N texts")
     add("--output", metavar="DIR", required=True, help="where the student goes")
@@ -61,6 +61,7 @@ def add_machine_options(group):
     add("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto", help="auto: bf16 where it is fast")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if there is one")
     add("--resume", action="store_true", help="go on with the run in --output")
+    add("--checkpoint-every", type=number(float, 0), default=300.0, metavar="SECONDS", help="between saves")
     add("--quiet", action="store_true", help="print nothing but errors")
 
 

@@ -6,6 +6,7 @@ and goes on from there; a finished one leaves a checkpoint in Hugging Face layou
 
 import hashlib
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,7 +16,8 @@ from ..load import read_model, read_tokenizer, save_classifier, save_encoder
 from ..plumbing import processes
 from ..plumbing.checkpoint import find_checkpoint
 from ..plumbing.device import resolve_device, resolve_precision
-from ..plumbing.files import UserError, write_json
+from ..plumbing.files import UserError, remove_leftovers, write_json
+from ..plumbing.lock import only_run_in
 from ..plumbing.resume import Log, read_progress
 from ..tokenizer import check_vocabulary
 from . import LOSSES
@@ -56,16 +58,22 @@ def run_here(options, device):
     student, layers = make_student(teacher, lessons, settings, options.quiet)
     say(describe_student(student, layers, settings))
     say(f"losses: {settings.losses}; computing on {device} in {precision} ({why})")
-    done, log = read_progress(state), None
-    processes.wait_for_all()  # all have looked at the folder before the first one writes there
-    if processes.is_first():
-        log = Log(folder / "log.jsonl", keep=lambda record: done.update and done.knows(record))
     distillation = Distillation(teacher.model, student, layers, lessons.kept, settings, device)
-    progress = distill(distillation, lessons.examples, lessons.held_out, state, options.resume, log, options.quiet)
+    learn = partial(
+        distill, distillation, lessons.examples, lessons.held_out, checkpoint=state, resume=options.resume,
+        quiet=options.quiet, checkpoint_every=options.checkpoint_every,
+    )  # fmt: skip
+    processes.wait_for_all()  # all have looked at the folder before the first one writes there
     if not processes.is_first():
+        learn()
         return
-    save_student(student, teacher, lessons.tokenizer, settings, options)
-    state.unlink(missing_ok=True)
+    with only_run_in(folder):
+        check_output(folder, state, options.resume)  # again: another run may have ended here meanwhile
+        remove_leftovers(folder)
+        done = read_progress(state)
+        progress = learn(log=Log(folder / "log.jsonl", keep=lambda record: done.update and done.knows(record)))
+        save_student(student, teacher, lessons.tokenizer, settings, options)
+        state.unlink(missing_ok=True)
     say(f"saved in {folder} after {progress.seconds / 60:.1f} minutes: config.json, model.safetensors, tokenizer.json")
 
 

@@ -69,7 +69,7 @@ def seen(monkeypatch):
     """What the command hands to the loop, which then does nothing."""
     found = {}
 
-    def loop(distillation, examples, held_out, *rest):
+    def loop(distillation, examples, held_out, **rest):
         found.update(pair=distillation, examples=examples, held_out=held_out, settings=distillation.settings)
         return Progress()
 

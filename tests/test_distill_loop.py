@@ -179,8 +179,8 @@ def test_the_log_has_the_mean_loss_since_its_last_line(monkeypatch):
     pair = side_by_side(tiny(), layers=1, batch_size=4, epochs=2, losses="hidden")
     seen, log, losses = [], [], pair.losses
 
-    def noting(batch):
-        result = losses(batch)
+    def noting(*given):
+        result = losses(*given)
         if torch.is_grad_enabled():
             seen.append(result["hidden"].item())
         return result

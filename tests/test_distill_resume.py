@@ -43,8 +43,8 @@ OFTEN = ["--checkpoint-every", 0]  # after each update
 
 
 @pytest.fixture
-def every_update_logged(monkeypatch):
-    monkeypatch.setattr(train, "LOG_EVERY", 1)
+def every_other_update_logged(monkeypatch):
+    monkeypatch.setattr(train, "LOG_EVERY", 2)
 
 
 def timeless(folder):
@@ -56,7 +56,7 @@ def timeless(folder):
     [(1, False, 0), (5, True, 5), (11, False, 11), (12, True, 12), (15, False, 11), (22, True, 22)],
 )
 def test_a_killed_run_resumes_to_bit_identical_weights(
-    updates, often, saved, every_update_logged, teacher, tmp_path, monkeypatch
+    updates, often, saved, every_other_update_logged, teacher, tmp_path, monkeypatch
 ):
     text = write_lines(tmp_path / "texts.txt", lines(170))
     options = ["--epochs", 2, "--full-precision", "--initialization", "random", "--layers", 1, *OFTEN * often]

@@ -5,7 +5,7 @@ and goes on from there; a finished one leaves a checkpoint in Hugging Face layou
 """
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -26,7 +26,11 @@ from .student import neuron_activity, new_student, new_student_head
 from .texts import cut_up, hold_out, read_texts, watched_batches
 from .vocabulary import choose_vocabulary, cut_tokenizer
 
-NOT_ASKED = ("text", "head_lr", "micro_batch", "patience")  # settings that no option decides; settings.json omits them
+# What settings.json tells of a run's settings: all that the options decide.
+MADE_WITH = (
+    "layers", "intermediate_size", "vocab_size", "initialization", "losses", "temperature", "epochs", "batch_size",
+    "max_length", "lr", "weight_decay", "warmup", "max_norm", "precision", "seed",
+)  # fmt: skip
 
 
 def run(options):
@@ -260,7 +264,7 @@ def save_student(student, teacher, tokenizer, settings, options):
     folder = Path(options.output)
     student = student.cpu() if options.full_precision else student.cpu().half()
     tokenizer.save(folder)
-    made_with = {name: value for name, value in asdict(settings).items() if name not in NOT_ASKED}
+    made_with = {name: getattr(settings, name) for name in MADE_WITH}
     write_json(folder / "settings.json", {"teacher": options.teacher, "source": options.text, **made_with})
     if teacher.is_classifier:
         extra = {name: value for name, value in teacher.extra.items() if name not in ("pooling", "head")}

@@ -54,6 +54,8 @@ def refuse(teacher, text, tmp_path):
         (["--limit", 1], "--limit: 1 is out of range"),
         (["--lr", "nan"], "--lr"),
         (["--temperature", 0], "--temperature: 0 is out of range"),
+        (["--warmup", -1], "--warmup: -1 is out of range"),
+        (["--warmup", 1.5], "--warmup: 1.5: below 1 it is a share of the updates"),
         (["--max-length", 4], "--max-length: 4 is out of range"),
         (["--initialization", "zero"], "--initialization"),
     ],

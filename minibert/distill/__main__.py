@@ -1,7 +1,7 @@
 """`python -m minibert.distill TEACHER TEXT --output FOLDER`: the command line. `run.py` does the work."""
 
 from ..data import TASKS
-from ..plumbing.command import Parser, number, run_command
+from ..plumbing.command import Parser, number, run_command, warmup
 from . import LOSSES
 
 MAX_SEED = 2**32 - 1
@@ -52,7 +52,8 @@ def add_training_options(group):
     add("--max-length", type=number(int, 5), default=128, help="tokens per sequence; longer texts are cut up")
     add("--lr", type=number(float, 0, 1, low_open=True), default=1e-3, help="peak learning rate")
     add("--weight-decay", type=number(float, 0, 1), default=0.01, help="decoupled, on matrices only")
-    add("--warmup", type=number(float, 0, 1), default=0.05, help="share of the updates in which the rate rises")
+    add("--warmup", type=warmup, default=0.05, metavar="SHARE|UPDATES",
+        help="updates in which the rate rises, below 1 as a share of all")  # fmt: skip
     add("--seed", type=number(int, 0, MAX_SEED), default=0, help="of the order of texts and a random start")
 
 

@@ -9,7 +9,7 @@ import re
 import sys
 from pathlib import Path
 
-from .plumbing.command import Parser, number, run_command
+from .plumbing.command import Parser, number, run_command, warmup
 from .plumbing.files import UserError, read_json, remove_leftovers, shown, write_json
 from .plumbing.lock import only_run_in
 from .recipes import DEFAULTS, RECIPES, TASK_DEFAULTS
@@ -232,14 +232,6 @@ def per_task(key):
     others = [f"{values[key]} for {task}" for task, values in TASK_DEFAULTS.items()]
     usual = DEFAULTS[key] or "the family's own"
     return f"(default: {', '.join([str(usual), *others])})"
-
-
-def warmup(text):
-    """An argparse type: a share in [0, 1) or a whole number of updates."""
-    value = number(float, 0, 10**9)(text)
-    if value >= 1 and value != int(value):
-        raise argparse.ArgumentTypeError(f"{text}: below 1 it is a share of the updates, from 1 on their whole number")
-    return value
 
 
 def frozen_parts(text):

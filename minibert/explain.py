@@ -32,7 +32,7 @@ import unicodedata
 
 import torch
 
-from .batch import collate
+from .batch import Batch
 from .evaluate import EVALUATION_TOKENS
 
 FIRST_STEPS = 16
@@ -41,17 +41,17 @@ TOLERANCE = 0.01  # of F(x) - F(x')
 SMALLEST = 1e-3  # a difference below this counts as this: float32 cannot add up a hundredth of less
 
 
-def explain(classifier, tokenizer, texts, pairs=None, labels=None, max_length=None, truncation="head",
+def explain(classifier, tokenizer, texts, pairs=None, labels=None, max_length=None, truncation="head", windows=1,
             most_steps=MOST_STEPS):  # fmt: skip
     """Which words decided, for each text: a list of records, which hold what JSON can.
 
     classifier: a `head.Classifier`, fast or plain, in eval mode; labels: the class to explain for each text, a name or
-    None for the predicted one (None: predicted everywhere). The steps double until the error is below TOLERANCE, or
-    until one more doubling would exceed most_steps.
+    None for the predicted one (None: predicted everywhere). max_length, truncation, windows: how much of a text is
+    read. The steps double until the error is below TOLERANCE, or until one more doubling would exceed most_steps.
 
         label           the class whose logit is explained
         logit           its logit, F(x);  baseline_logit   the same for the baseline, F(x')
-        steps, error    of the integral;  error   what the shares miss of F(x) - F(x'), as a share of it
+        steps           taken for the integral;  error   what the shares miss of F(x) - F(x'), as a share of it
         special         [[token, share]] of [CLS], [SEP] and their like
         words           [[word, share, start, end]] of the words that were read: text[start:end]; a share above 0 speaks
                         for the label
@@ -60,88 +60,89 @@ def explain(classifier, tokenizer, texts, pairs=None, labels=None, max_length=No
     labels = [None] * len(texts) if labels is None else labels
     pairs = [None] * len(texts) if pairs is None else pairs
     return [
-        explain_text(classifier, tokenizer, text, pair, label, max_length, truncation, most_steps)
+        explain_text(classifier, tokenizer, text, pair, label, (max_length, truncation, windows), most_steps)
         for text, pair, label in zip(texts, pairs, labels, strict=True)
     ]
 
 
-def explain_text(classifier, tokenizer, text, pair, label, max_length, truncation, most_steps):
+def explain_text(classifier, tokenizer, text, pair, label, limits, most_steps):
     """The record of one text. ValueError when the classifier has no such label."""
-    if label is not None and label not in classifier.label_names:
-        raise ValueError(f"there is no label {label!r}; choose from {', '.join(classifier.label_names)}")
-    second = None if pair is None else [pair]
-    places = tokenizer.locate(text, pair, max_length, truncation)
-    batch = collate(tokenizer.encode([text], second, max_length, truncation), tokenizer.pad_id)
-    batch = batch.to(next(classifier.parameters()).device)
-    is_word = torch.tensor([[place is not None for place in places]], device=batch.input_ids.device)  # [1, T]
-    baseline_ids = batch.input_ids.masked_fill(is_word, tokenizer.pad_id)
+    names = classifier.label_names
+    if label is not None and label not in names:
+        raise ValueError(f"there is no label {label!r}; choose from {', '.join(names)}")
+    rows = tokenizer.locate(text, pair, *limits)
+    inputs = tokenizer.examples([text], pair and [pair], [0], *limits).inputs([0])
+    batch = Batch(*inputs[:3]).to(next(classifier.parameters()).device)  # [R, T]: a row, or one for each window
+    is_word = torch.zeros_like(batch.input_ids, dtype=torch.bool)
+    for row, places in enumerate(rows):
+        is_word[row, : len(places)] = torch.tensor([place is not None for place in places])
     word = classifier.encoder.embeddings.word
     with torch.no_grad():
-        ends = torch.cat([word(batch.input_ids), word(baseline_ids)])  # x and x': [2, T, E]
-        logits = logits_at(classifier, batch, ends).tolist()
-    names = classifier.label_names
+        x, baseline = word(batch.input_ids), word(batch.input_ids.masked_fill(is_word, tokenizer.pad_id))
+        logits = logits_at(classifier, batch, torch.stack([x, baseline])).tolist()
     target = logits[0].index(max(logits[0])) if label is None else names.index(label)
     difference = logits[0][target] - logits[1][target]
-    shares, steps, error = attribute(classifier, batch, *ends.split(1), target, difference, most_steps)
-    special = [i for i, place in enumerate(places) if place is None]
-    tokens = [tokenizer.backend.id_to_token(batch.input_ids[0, i].item()) for i in special]
+    shares, steps, error = attribute(classifier, batch, x, baseline, target, difference, most_steps)
+    tokens = [(place, number, share) for places, *row in zip(rows, batch.input_ids.tolist(), shares, strict=True)
+              for place, number, share in zip(places, *row, strict=False)]  # fmt: skip
+    parts = [[(*place[1:], share) for place, _, share in tokens if place and place[0] == part] for part in (0, 1)]
     return {
         "label": names[target],
         "logit": logits[0][target],
         "baseline_logit": logits[1][target],
         "steps": steps,
         "error": error,
-        "special": [[token, shares[i]] for token, i in zip(tokens, special, strict=True)],
-        "words": merge(text, [(*place[1:], share) for place, share in zip(places, shares, strict=True)
-                              if place is not None and place[0] == 0]),
-        "pair_words": None if pair is None else
-        merge(pair, [(*place[1:], share) for place, share in zip(places, shares, strict=True)
-                     if place is not None and place[0] == 1]),
-    }  # fmt: skip
+        "special": [[tokenizer.backend.id_to_token(number), share] for place, number, share in tokens if not place],
+        "words": merge(text, parts[0]),
+        "pair_words": None if pair is None else merge(pair, parts[1]),
+    }
 
 
 # ---- the integral
 
 
 def attribute(classifier, batch, x, baseline, target, difference, most_steps=MOST_STEPS):
-    """(shares, a list of T numbers; steps taken; error), with as many steps as the error asks for.
+    """(shares, [R, T] in lists; steps taken; error), with as many steps as the error asks for.
 
-    x, baseline: [1, T, E] word vectors; difference: F(x) - F(x'), to which the shares should add up.
+    x, baseline: [R, T, E] word vectors; difference: F(x) - F(x'), to which the shares should add up.
     """
     steps, best = FIRST_STEPS, None
     while True:
-        shares = integrated_gradients(classifier, batch, x, baseline, target, steps).tolist()
-        error = abs(sum(shares) - difference) / max(abs(difference), SMALLEST)
+        shares = integrated_gradients(classifier, batch, x, baseline, target, steps)
+        error = abs(shares.sum().item() - difference) / max(abs(difference), SMALLEST)
         if best is None or error < best[2]:
-            best = shares, steps, error
+            best = shares.tolist(), steps, error
         if error < TOLERANCE or 2 * steps > most_steps:
             return best
         steps *= 2
 
 
 def integrated_gradients(classifier, batch, x, baseline, target, steps):
-    """Equation 1 for every token, summed over its vector's numbers: float64 [T].
+    """Equation 1 for every token, summed over its vector's numbers: float64 [R, T].
 
-    batch: a `Batch` of one text [1, T]; x, baseline: its word vectors and the baseline's, [1, T, E]; target: a class.
-    The integral is a mean of `steps` gradients, each from the middle of its piece of the way (midpoint rule).
+    batch: a `Batch` of one text [R, T], where R is 1, or the number of windows in which it is read; x, baseline: its
+    word vectors and the baseline's, [R, T, E]; target: a class. The integral is a mean of `steps` gradients, each from
+    the middle of its piece of the way (midpoint rule).
     """
     middles = (torch.arange(steps, device=x.device) + 0.5) / steps
-    total = torch.zeros_like(x[0], dtype=torch.float64)  # [T, E]
-    for some in middles.split(max(1, EVALUATION_TOKENS[x.device.type] // x.shape[1])):
-        points = baseline + some[:, None, None] * (x - baseline)  # [S, T, E]
+    total = torch.zeros_like(x, dtype=torch.float64)
+    for some in middles.split(max(1, EVALUATION_TOKENS[x.device.type] // batch.input_ids.numel())):
+        points = baseline + some[:, None, None, None] * (x - baseline)  # [S, R, T, E]
         points.requires_grad_()
         # Each logit depends on its own point alone, so the gradient of their sum is each one's own.
         (gradients,) = torch.autograd.grad(logits_at(classifier, batch, points)[:, target].sum(), points)
         total += gradients.sum(dim=0)
-    return ((x - baseline)[0] * total / steps).sum(dim=-1)
+    return ((x - baseline) * total / steps).sum(dim=-1)
 
 
 def logits_at(classifier, batch, vectors):
-    """The logits [S, C] of a text with other vectors [S, T, E] in its words' places. batch: the text, [1, T]."""
+    """The logits [S, C] of a text with other vectors [S, R, T, E] in its words' places. batch: the text, [R, T]."""
+    count, rows = vectors.shape[:2]
+    windows = torch.full([count], rows, device=vectors.device) if rows > 1 else None
     # A hook's answer takes the place of the layer's: the encoder need not know that it is being asked.
-    hook = classifier.encoder.embeddings.word.register_forward_hook(lambda *_: vectors)
+    hook = classifier.encoder.embeddings.word.register_forward_hook(lambda *_: vectors.flatten(0, 1))
     try:
-        return classifier(*(tensor.expand(len(vectors), -1) for tensor in batch))
+        return classifier(*(tensor.repeat(count, 1) for tensor in batch), windows=windows)
     finally:
         hook.remove()
 

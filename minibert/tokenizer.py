@@ -117,8 +117,8 @@ class Tokenizer:
         room, second_room = divide_room(len(first), len(second), max_length - (4 if self.is_roberta else 3))
         return truncate(first, room, truncation), truncate(second, second_room, truncation)
 
-    def locate(self, text, pair=None, max_length=None, truncation="head"):
-        """Where each token of the sequence that `encode` makes of this text stands in it: a list of T places.
+    def locate(self, text, pair=None, max_length=None, truncation="head", windows=1):
+        """Where each token of what `examples` makes of this text stands in it: for each window a list of T places.
 
         A place is (0 for the text or 1 for its pair, first character, one beyond the last), or None: a special token.
         """
@@ -128,9 +128,14 @@ class Tokenizer:
                 encoding = self.backend.encode(part, add_special_tokens=False)
             wholes.append([(number, *offsets) for offsets in encoding.offsets])
         max_length = self.max_length if max_length is None else max_length
+        if windows > 1:
+            room, whole = max_length - 2, wholes[0]
+            starts = window_starts(len(whole), room, windows)
+            return [[None, *whole[start : start + room], None] for start in starts]
         first, second = self.fit(wholes[0], None if pair is None else wholes[1], max_length, truncation)
-        separators = [None] * (2 if self.is_roberta else 1)
-        return [None, *first, None] if second is None else [None, *first, *separators, *second, None]
+        if second is None:
+            return [[None, *first, None]]
+        return [[None, *first, *[None] * (2 if self.is_roberta else 1), *second, None]]
 
     def pieces(self, texts):
         """The ids of each text's pieces, no special tokens, nothing cut. The library works on all cores."""

@@ -45,7 +45,7 @@ class Product(nn.Module):
         self.encoder, self.encoder.embeddings = nn.Module(), nn.Module()
         self.encoder.embeddings.word = nn.Embedding(10, 1)
 
-    def forward(self, input_ids, attention_mask, token_type_ids):
+    def forward(self, input_ids, attention_mask, token_type_ids, windows):
         return self.encoder.embeddings.word(input_ids).prod(dim=1)  # [B, T, 1] -> [B, 1]
 
 
@@ -63,7 +63,7 @@ def test_the_shares_of_a_product_are_as_computed_on_paper(x, baseline, expected)
     batch = Batch(ids, torch.ones_like(ids), torch.zeros_like(ids))
     for steps in (1, 7):  # along the way this gradient is a straight line, for which the midpoint rule is exact
         shares = explain.integrated_gradients(Product(), batch, *ends, 0, steps)
-        assert shares.tolist() == pytest.approx(expected, abs=1e-5)
+        assert shares[0].tolist() == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_cube_needs_steps_and_gets_them():
@@ -73,7 +73,7 @@ def test_a_cube_needs_steps_and_gets_them():
     # The mean of (2 a)^2 at 16 midpoints misses the integral 4/3 by 1 part in 4 * 16^2.
     shares, steps, error = explain.attribute(Product(), batch, x, baseline, 0, 8.0)
     assert (steps, error) == (16, pytest.approx(1 / 1024, rel=1e-3))
-    assert shares == pytest.approx([8 / 3 * (1 - 1 / 1024)] * 3)
+    assert shares[0] == pytest.approx([8 / 3 * (1 - 1 / 1024)] * 3)
 
 
 @pytest.mark.parametrize("most_steps, taken", [(16, 16), (31, 16), (100, 64), (512, 512)])
@@ -233,7 +233,7 @@ def test_every_token_of_a_sequence_is_located(folders, family, truncation, pair,
     tokenizer = load_tokenizer(folders[family])
     text = "Good films, bad films.  And a fine café! " + "x" * 5
     [sequence] = tokenizer.encode([text], pair and [pair], max_length, truncation)
-    places = tokenizer.locate(text, pair, max_length, truncation)
+    [places] = tokenizer.locate(text, pair, max_length, truncation)
     assert len(places) == len(sequence.ids)
     special = {tokenizer.cls_id, tokenizer.sep_id}
     for place, number in zip(places, sequence.ids.tolist(), strict=True):
@@ -256,6 +256,24 @@ def test_a_text_that_was_cut_shows_the_words_that_were_read(tiny_bert):
         [record] = explain.explain(classifier, tokenizer, [text], max_length=5, truncation=truncation)
         assert [word[0] for word in record["words"]] == words
         assert all(text[start:end] == word for word, _, start, end in record["words"])
+
+
+@families
+def test_a_text_in_windows_adds_up_over_all_of_them(folders, family):
+    classifier, tokenizer = loaded(folders[family])
+    text = "good film bad film a dull story " * 3 + "really good film"
+    windows = tokenizer.locate(text, max_length=10, windows=4)
+    assert len(windows) == 4
+    [record] = explain.explain(classifier, tokenizer, [text], max_length=10, windows=4)
+    logits = classifier(*tokenizer.examples([text], None, [0], 10, windows=4).inputs([0]))[0]
+    assert record["logit"] == pytest.approx(logits.max().item(), abs=1e-5)
+    changed = record["logit"] - record["baseline_logit"]
+    shares = sum(word[1] for word in record["words"])
+    assert abs(shares - changed) == pytest.approx(record["error"] * max(abs(changed), 1e-3), abs=1e-6)
+    assert record["error"] < 0.02
+    seen = {(place[1], place[2]) for places in windows for place in places if place}
+    assert all(any(start <= first and last <= end for first, last in seen) for _, _, start, end in record["words"])
+    assert len({tuple(word[2:]) for word in record["words"]}) == len(record["words"])  # an overlap counts once
 
 
 @pytest.mark.parametrize(

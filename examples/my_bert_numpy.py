@@ -215,8 +215,8 @@ def roberta_embeddings(input_ids, attention_mask, weights, config):
     pad = config["pad_token_id"]
     real = (input_ids != pad).astype(np.int64)  # [B, T]
     positions = real.cumsum(1) * real + pad
-    summed = weights[WORDS][input_ids] + weights[POSITIONS][positions] + weights[TYPES][0]  # one type, of every token
-    return norm(summed, weights, "embeddings.LayerNorm", config)
+    words, places = weights[WORDS][input_ids], weights[POSITIONS][positions]  # [B, T, E] each
+    return norm(words + places + weights[TYPES][0], weights, "embeddings.LayerNorm", config)  # all are of one type
 
 
 # Attention

@@ -92,7 +92,8 @@ def precision_recall_f1(labels, predictions, average=None, num_classes=None):
     f1        = their harmonic mean, 2 * right / (predictions + examples); 0 / 0 counts as 0 everywhere
 
     average=None returns arrays [C]: precision, recall, f1, support (examples per class). The other choices
-    return three floats and N. A class below `num_classes` that never occurs scores 0 and pulls macro down.
+    return three floats and N. A class below `num_classes` that never occurs scores 0 and pulls macro down; where
+    `num_classes` is not given, macro leaves out classes that never occur, as scikit-learn does.
       "macro"     plain mean over classes: a rare class counts as much as a common one
       "weighted"  mean over classes by support: common classes dominate
       "micro"     pool the counts of all classes first; with one label per example all three equal accuracy
@@ -107,7 +108,8 @@ def precision_recall_f1(labels, predictions, average=None, num_classes=None):
     figures = _ratio(right, predicted), _ratio(right, support), _ratio(2 * right, predicted + support)
     if average is None:
         return *figures, support
-    weights = support if average == "weighted" else None
+    occurs = None if num_classes is not None or average == "micro" else support + predicted > 0
+    weights = support if average == "weighted" else occurs
     return *(float(np.average(figure, weights=weights)) for figure in figures), int(support.sum())
 
 

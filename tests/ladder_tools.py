@@ -23,7 +23,9 @@ REFERENCES = References()
 RUNG = {rung.name: rung for rung in RUNGS}
 DTYPES = ("float32", "float64")
 EACH_RUNG = pytest.mark.parametrize("rung", RUNGS, ids=lambda rung: rung.name)
-NUMERIC = pytest.mark.parametrize("rung", [rung for rung in RUNGS if not rung.exact], ids=lambda rung: rung.name)
+NUMERIC = pytest.mark.parametrize(  # compared by numbers, and by nothing else
+    "rung", [rung for rung in RUNGS if not rung.exact and not rung.places], ids=lambda rung: rung.name
+)
 
 
 def check(rung, function, arrays="torch", **options):
@@ -41,11 +43,15 @@ def stored_answer(case):
 
 def parrot(rung, spoil):
     """A function that gives the stored answers, case after case, each through spoil(answer, number of the case)."""
-    answers = enumerate(map(stored_answer, REFERENCES.cases(RUNG[rung])))
+    times = 2 if RUNG[rung].twice else 1  # a parrot says each answer as often as it is asked
+    numbered = [pair for pair in enumerate(REFERENCES.cases(RUNG[rung])) for _ in range(times)]
+    answers, said = iter(numbered), {}
 
     def function(*arguments):
-        number, answer = next(answers)
-        return spoil(answer, number)
+        number, case = next(answers)
+        if number not in said:
+            said[number] = spoil(stored_answer(case), number)
+        return said[number]
 
     return function
 

@@ -18,12 +18,16 @@ from minibert.parity.rungs import RUNGS
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("place", ["numpy", "torch", "minibert fused", "minibert plain"])
-def test_a_right_implementation_passes_all_28_rungs(place, dtype, monkeypatch):
+def test_a_right_implementation_passes_all_rungs(place, dtype, monkeypatch):
     monkeypatch.setattr(adapter, "FAST", place != "minibert plain")
     module = {"numpy": None, "torch": ladder_torch}.get(place, adapter) or load_implementation(EXAMPLE)
     start = time.perf_counter()
     results = run_ladder(module, REFERENCES, dtype=dtype)
-    assert [result.status for result in results] == ["OK"] * 28, [r for r in results if r.status != "OK"]
+    left_out = {result.rung for result in results if result.status == "SKIP"}
+    assert [r for r in results if r.status not in ("OK", "SKIP")] == []
+    # minibert itself has no RoBERTa yet
+    assert module is adapter or not left_out
+    assert all("roberta" in name for name in left_out)
     assert time.perf_counter() - start < 20
 
 
@@ -153,8 +157,3 @@ def test_another_right_way_passes(variant, dtype):
     rung, function, arrays = VARIANTS[variant]
     result = check(rung, function, arrays, dtype=dtype)
     assert result.status == "OK", result
-
-
-def test_decay_of_the_updated_parameter_is_another_formula_and_fails_under_no_name():
-    result = check("adamw", adamw(lambda old, update, rate: (old - update) * (1 - rate)))
-    assert (result.status, result.mistakes) == ("DIFF", [])

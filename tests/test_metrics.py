@@ -45,6 +45,16 @@ def test_confusion_matrix_survives_small_integer_types():
 LABELS, PREDICTIONS = [0, 0, 0, 0, 1], [0, 0, 1, 2, 1]
 
 
+def test_macro_leaves_out_classes_that_never_occur_unless_the_number_of_classes_is_given():
+    labels, predictions = [0, 3, 3], [3, 3, 3]  # F1: 0 for class 0, 4/5 for class 3
+    assert metrics.precision_recall_f1(labels, predictions, "macro")[2] == pytest.approx(0.4)  # scikit-learn's answer
+    assert metrics.precision_recall_f1(labels, predictions, "macro", num_classes=4)[2] == pytest.approx(0.2)
+    assert metrics.precision_recall_f1([0, 1, 1], [0, 3, 3], "macro")[2] == pytest.approx(1 / 3)  # 3: only predicted
+    for average in ("weighted", "micro"):
+        given, not_given = (metrics.precision_recall_f1(labels, predictions, average, number) for number in (4, None))
+        assert given == not_given
+
+
 def test_precision_recall_f1_per_class():
     # Class 2 never occurs and is predicted once: 0 / 0 recall counts as 0.
     precision, recall, f1, support = metrics.precision_recall_f1(LABELS, PREDICTIONS)

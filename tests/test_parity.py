@@ -6,10 +6,10 @@ Without --impl minibert climbs: in float32 and float64, on both attention paths,
 import pytest
 
 from minibert.parity import adapter
-from minibert.parity.__main__ import advice
 from minibert.parity.check import run_rung
 from minibert.parity.learner import load_implementation
 from minibert.parity.references import References
+from minibert.parity.report import advice
 from minibert.parity.results import SKIP
 from minibert.parity.rungs import RUNGS
 

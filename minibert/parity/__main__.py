@@ -5,27 +5,27 @@ failed or none was checked, 2 when the command or the file is at fault.
 """
 
 import contextlib
-import difflib
-import json
 import os
 import sys
 import textwrap
-from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 
 from ..plumbing.command import Parser, number, run_command
 from ..plumbing.files import UserError, write_text
 from .call import TIME_LIMIT
 from .check import Here, climb
-from .conventions import CONVENTIONS
-from .learner import load, near_misses
-from .levels import open_level
-from .mistakes import MISTAKES
+from .contract import explain, find_rung, template
+from .hints import hint
+from .learner import split_place
+from .opening import load_and_describe, open_level
 from .process import LearnersProcess
+from .report import Shown, Summary
 from .results import OK, OTHER, SKIP
 from .rungs import RUNGS
-
-COLOURS = {"OK": 32, "DIFF": 31, "SHAPE": 31, "ERROR": 31, "SKIP": 33, "OTHER": 36}  # ANSI
+from .tiny import printed
+from .verdict import judge
+from .watch import watch
 
 
 def main(argv=None):
@@ -34,152 +34,115 @@ def main(argv=None):
         print(explain(find_rung(options.explain)))
         return 0
     if options.template:
-        path = Path(options.template)
-        if path.exists():
-            raise UserError(f"{path}: is there already; choose another name for the template")
-        write_text(path, template())
-        print(f"{path}: {len(RUNGS)} functions to fill in; check with: python -m minibert.parity {path}")
+        return write_template(Path(options.template))
+    if options.hint:
+        return show_hint(*options.hint)
+    if options.tiny:
+        return show_tiny(options)
+    return keep_watching(options) if options.watch else check(options)
+
+
+def write_template(path):
+    """--template FILE: never over a file that is there."""
+    if path.exists():
+        raise UserError(f"{path}: is there already; choose another name for the template")
+    write_text(path, template())
+    print(f"{path}: {len(RUNGS)} functions to fill in; check with: python -m minibert.parity {path}")
+    return 0
+
+
+def check(options):
+    """Climb, and report."""
+    summary = climb_once(options, None if options.json else Shown(options.colour))
+    if isinstance(summary, str):  # --write-map
+        print(summary)
         return 0
+    print(summary.as_json() if options.json else "\n" + summary.as_text(options.weights))
+    return 0 if summary.success else 1
+
+
+def climb_once(options, show=None, notes=True):
+    """The `Summary` of one climb; what was said, where nothing was to be climbed. `show` is called with each result."""
+    with open_learner(options) as learner:
+        if "said" in learner.about:
+            return learner.about["said"]
+        level = open_level(learner.about["level"], judging=not options.in_process)
+        if notes and not options.json:
+            for note in learner.about["notes"]:
+                print(note)
+        results = climb(learner, level, chosen(options, learner, level), options.dtype, show)
+    about = learner.about
+    return Summary(place_of(options), results, about["near_misses"], about["notes"], options.strict)
+
+
+def place_of(options):
+    """The learner's file, as it was given."""
+    return options.module[0] if options.module else options.implementation
+
+
+def keep_watching(options):
+    """--watch: climb after every change."""
+    place = split_place(place_of(options))[0]
+    if not Path(place).is_file():
+        raise UserError(f"--watch {place}: no such file; a file can be watched, not a module's name")
+    shown = Shown(options.colour)
+    return 0 if watch(lambda show: climb_once(options, show, notes=show is not None), shown, place) else 1
+
+
+def show_tiny(options):
+    """--tiny RUNG: one small case, whole."""
+    rung = find_rung(options.tiny)
+    with open_learner(options, ["tiny"]) as learner:
+        judged, references = open_level(["tiny"]).rung(rung.name)
+        reply = learner.ask(rung)
+        print("\n".join(printed(judged, references, reply)))
+    result = judge(judged, reply, references, options.dtype)
+    if result.status != SKIP and not reply.status:
+        print(f"\n{result.status}: " + ("as expected" if result.status == OK else f"{result.where or result.note}"))
+    return 0 if result.status in (OK, OTHER) else 1
+
+
+def show_hint(level, name):
+    """--hint 1|2|3 RUNG."""
+    if level not in ("1", "2", "3"):
+        raise UserError(f"--hint {level}: 1, 2 or 3, then the rung")
+    rung = find_rung(name)
+    heading, text = hint(rung, int(level))
+    print(f"{rung.name}, {heading}:")
+    print(textwrap.fill(text, 100, initial_indent="  ", subsequent_indent="  "))
+    if level != "3":
+        print(f"\nmore: --hint {int(level) + 1} {rung.name}; a case to compute by hand: FILE --tiny {rung.name}")
+    return 0
+
+
+def chosen(options, learner, level):
+    """The rungs to climb: those asked for; of a module those that it has; of a checkpoint those with figures."""
     rungs = RUNGS
     if options.rungs:
         rungs = [find_rung(name.strip()) for name in options.rungs.split(",")]
-    if options.weights and options.dtype != "float32":
-        raise UserError("--weights is compared in float32 only; leave out --dtype")
-    what = {"place": options.implementation}
-    place = ["checkpoint", options.weights] if options.weights else ["ladder"]
-    with open_learner(what, place, options) as learner:
-        level = open_level(place, judging=not options.in_process)
-        show = None if options.json else Shown(options.colour)
-        rungs = level.rungs(rungs) if options.weights else rungs
-        results = climb(learner, level, rungs, options.dtype, show)
-        misses = learner.about["near_misses"]
-    checked = [result for result in results if result.status != SKIP]
-    passed = [result for result in results if result.status == OK]
-    others = [result for result in results if result.status == OTHER]
-    strict_failure = options.strict and len(passed) < len(results)
-    success = bool(checked) and len(passed) + len(others) == len(checked) and not strict_failure
-    if options.json:
-        rows = [asdict(result) for result in results]
-        for row in rows:
-            if row["largest"] is not None and not row["largest"] < float("inf"):
-                row["largest"] = row["mean"] = None  # JSON has no infinity; the note says it
-        print(json.dumps({"implementation": options.implementation, "success": success, "near_misses": misses,
-                          "rungs": rows}, indent=2))  # fmt: skip
-    else:
-        print()
-        for name, rung in misses.items():
-            print(f"{name} is no rung; did you mean {rung}?")
-        if not results:
-            print(f"nothing was checked: no figures are stored for these rungs on {options.weights}")
-        elif not checked:
-            print("nothing was checked: none of the ladder's functions is in the file (--template FILE writes them)")
-        follow = f", {len(others)} by another published convention" if others else ""
-        print(f"{len(checked)} of {len(results)} rungs checked, {len(passed)} passed{follow}")
-        if strict_failure and len(checked) < len(results):
-            print("--strict: a rung that is not checked counts as failed")
-        if strict_failure and others:
-            print("--strict: another convention than the rung asks for counts as failed")
-    return 0 if success else 1
+    elif options.module:
+        rungs = [rung for rung in RUNGS if rung.name in learner.about["provided"]]
+    return level.rungs(rungs) if options.weights else rungs
 
 
 @contextlib.contextmanager
-def open_learner(what, place, options):
+def open_learner(options, level=None):
     """The learner's functions, in a process of their own, or in this one with --in-process."""
+    what = {"place": options.implementation}
+    if options.module:
+        what = {"place": options.module[0], "modules": options.module, "family": options.family, "map": options.map,
+                "write_map": options.write_map, "given": options.config_arg}  # fmt: skip
+    level = level or (["checkpoint", options.weights] if options.weights else ["ladder"])
     if not options.in_process:
-        with LearnersProcess(what, place, options.dtype, options.time_limit) as learner:
+        with LearnersProcess(what, level, options.dtype, options.time_limit) as learner:
             yield learner
         return
-    module = load(what)
-    learner = Here(module, open_level(place), options.dtype, options.time_limit)
-    learner.about = {"near_misses": near_misses(module)}
+    module, about = load_and_describe(what, level)
+    learner = SimpleNamespace()
+    if module is not None:
+        learner = Here(module, open_level(about["level"]), options.dtype, options.time_limit)
+    learner.about = about
     yield learner
-
-
-class Shown:
-    """Prints a result when it is there: a line, and below it what to do."""
-
-    def __init__(self, colour):
-        self.colour = colour
-        print(f"{'rung':<26}{'result':<8}{'largest':>10}{'mean':>10}{'tolerance':>11}  where the largest difference is")
-
-    def __call__(self, result):
-        cells = f"{figure(result.largest):>10}{figure(result.mean):>10}{figure(result.tolerance):>11}"
-        status = f"{result.status:<8}"
-        if self.colour:
-            status = f"\033[{COLOURS[result.status]}m{status}\033[0m"
-        tail = result.where if result.where else result.note
-        print(f"{result.rung:<26}{status}{cells}  {tail}".rstrip(), flush=True)
-        below = [result.note] if result.where and result.note else []
-        below += advice(result.mistakes) + conventions(result.conventions) + result.details
-        for line in below:
-            print("\n".join(textwrap.wrap(line, 116, initial_indent="    ", subsequent_indent="      ")), flush=True)
-
-
-def figure(value):
-    return "" if value is None else f"{value:.1e}"
-
-
-def advice(mistakes):
-    """A sentence for each mistake that would explain the output."""
-    lines = []
-    for i, explanation in enumerate(mistakes):
-        for j, name in enumerate(explanation.split(" + ")):
-            start = "together with" if j else "or" if i else "looks like"
-            if name in MISTAKES:
-                what, fix = MISTAKES[name]
-                lines.append(f"{start} `{name}`: {what}. Right: {fix}.")
-            else:
-                what, source = CONVENTIONS[name]
-                lines.append(f"{start} `{name}`, which is no mistake: {what} ({source}).")
-    return lines
-
-
-def conventions(names):
-    """A sentence for each published convention that the answer follows."""
-    return [f"`{name}`: {what}. Source: {source}." for name in names for what, source in [CONVENTIONS[name]]]
-
-
-def find_rung(name):
-    for rung in RUNGS:
-        if rung.name == name:
-            return rung
-    near = difflib.get_close_matches(name, [rung.name for rung in RUNGS], n=3, cutoff=0.3)
-    raise UserError(f"no rung is called {name!r}; {'did you mean ' + ', '.join(near) + '? ' if near else ''}"
-                    "--list names them all")  # fmt: skip
-
-
-def explain(rung):
-    """A rung's contract, as text."""
-    lines = [f"{rung.name}({', '.join(name for name, _ in rung.arguments)})", "", f"{rung.title}: {rung.source}", ""]
-    width = max(len(name) for name, _ in rung.arguments) + 2
-    for name, what in rung.arguments:
-        lines += textwrap.wrap(what, 96, initial_indent=f"  {name:<{width}}", subsequent_indent=" " * (width + 2))
-    lines += [""] + textwrap.wrap(rung.returns, 96, initial_indent="  returns  ", subsequent_indent=" " * 11) + [""]
-    if rung.exact:
-        lines.append("  compared: word for word")
-    else:
-        double = f", {rung.double:g} with --dtype float64" if rung.double else ""
-        padding = "; padding is left out" if rung.padding is not None else ""
-        lines.append(f"  compared: largest absolute difference at most {rung.tolerance:g}{double}{padding}")
-    return "\n".join(lines)
-
-
-def template():
-    """A file with every function of the contract, not yet written."""
-    parts = ['"""My BERT, to be checked rung by rung: python -m minibert.parity THIS_FILE\n\n'
-             "Fill in any functions, in any order; those that raise NotImplementedError or are deleted are skipped.\n"
-             "B texts, T tokens, E hidden size = H heads * D, F intermediate size, C classes, V vocabulary, L layers.\n"
-             'Floats come as float32. Arguments must not be changed in place.\n"""\n\n'
-             'ARRAYS = "torch"  # or "numpy": what the arguments are']  # fmt: skip
-    for rung in RUNGS:
-        body = textwrap.wrap(f"{rung.title} ({rung.source}).", 110)
-        for name, what in rung.arguments:
-            body += textwrap.wrap(f"{name}: {what}", 110, initial_indent="  ", subsequent_indent="    ")
-        body += textwrap.wrap(f"returns {rung.returns}", 110, initial_indent="  ", subsequent_indent="    ")
-        document = "\n    ".join(body)
-        signature = f"def {rung.name}({', '.join(name for name, _ in rung.arguments)}):"
-        parts.append(f'{signature}\n    """{document}\n    """\n    raise NotImplementedError')
-    return "\n\n\n".join(parts) + "\n"
 
 
 def parse(argv):
@@ -192,7 +155,15 @@ def parse(argv):
     add("--rungs", metavar="A,B", help="only these (default: all)")
     add("--list", action="store_true", help="list the rungs and what they are")
     add("--explain", metavar="RUNG", help="print one rung's arguments, shapes, tolerance and source")
+    add("--hint", nargs=2, metavar=("1|2|3", "RUNG"), help="what to look at; where it stands in the paper; the fix")
+    add("--tiny", metavar="RUNG", help="one small case, printed whole: what is expected beside what comes back")
+    add("--watch", action="store_true", help="climb again when the file changes, and show what has changed")
     add("--template", metavar="FILE", help="write a file with every function to fill in")
+    add("--module", metavar="FILE:CLASS", nargs="+", help="a whole module, by its own class (and an optimizer's class)")
+    add("--family", choices=("bert", "distilbert", "roberta"), help="of the module (default: by its name)")
+    add("--config-arg", metavar="NAME=VALUE", action="append", help="an argument of the class; may be repeated")
+    add("--map", metavar="FILE", help="which of the module's parameters is which weight, as JSON")
+    add("--write-map", metavar="FILE", help="write such a map, as far as it can be found, to be mended")
     add("--weights", metavar="DIR|ID", help="the encoder on a real checkpoint, against stored figures")
     add("--dtype", choices=("float32", "float64"), default="float32", help="of the arguments")
     add("--time-limit", type=number(float, 0, low_open=True), default=TIME_LIMIT, help="seconds a rung may take")
@@ -204,6 +175,14 @@ def parse(argv):
         print("\n".join(f"{rung.name:<26}{rung.title}" for rung in RUNGS))
         sys.exit(0)
     options.colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    if options.weights and options.dtype != "float32":
+        raise UserError("--weights is compared in float32 only; leave out --dtype")
+    if options.watch and options.json:
+        raise UserError("--watch is for a person to read; leave out --json")
+    if options.tiny and (options.module or options.weights):
+        raise UserError("--tiny is for functions; leave out --module and --weights")
+    if not options.module and (options.map or options.write_map or options.config_arg or options.family):
+        raise UserError("--map, --write-map, --config-arg and --family go with --module FILE:CLASS")
     return options
 
 

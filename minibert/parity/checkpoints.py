@@ -66,7 +66,7 @@ class Checkpoint:
             arguments |= {"weights": self.weights, "config": self.config}
             cases.append({"arguments": arguments, "output": output, "start": [start for start, _ in case["slice"]]})
         tolerance = self.stored[name][0]["tolerance"]
-        judged = replace(rung, arguments=self.encoder.arguments, padding=None, tolerance=tolerance)
+        judged = replace(rung, arguments=self.encoder.arguments, padding=None, tolerance=tolerance, twice=False)
         return judged, References({name: {"cases": cases}}, arrays)
 
     def learner(self, module, name):

@@ -9,13 +9,11 @@ import faulthandler
 import os
 import sys
 import threading
-from pathlib import Path
 
 from ..plumbing.files import UserError
+from ..plumbing.memory import give_way
 from .call import ask_learner
-from .learner import load, near_misses, own_folder
-from .levels import open_level
-from .rungs import RUNGS
+from .opening import load_and_describe, open_level
 from .values import pack, receive, send, unpack
 
 LATE = 0.5  # seconds after the time limit, which Python code notices by itself: then C code is ended
@@ -25,16 +23,15 @@ def serve():
     """Answer requests until there are no more. Never returns."""
     requests, answers = take_pipes()
     first = unpack(receive(requests))
-    trace = open(first["trace"], "w", encoding="utf-8")
+    trace = os.open(first["trace"], os.O_WRONLY)
     faulthandler.enable(trace)  # a crash in C leaves the line where it happened
-    die_first()
+    give_way()
     process = os.getpid()
     sys.argv = [first["what"]["place"]]
     with watched(first["import_limit"], trace):
         try:
-            module = load(first["what"])
-            level = open_level(first["level"])
-            about = describe(module)
+            module, about = load_and_describe(first["what"], first["level"])
+            level = open_level(about["level"])
         except UserError as error:
             about = {"error": str(error)}
     send(answers, pack(about))
@@ -47,16 +44,6 @@ def serve():
         if os.getpid() != process:  # a fork of the learner's that came back as well
             os._exit(0)
         send(answers, answer)
-
-
-def describe(module):
-    """What the parent wants to know of the learner's module before it asks."""
-    return {
-        "near_misses": near_misses(module),
-        "home": str(own_folder(module) or ""),
-        "provided": [rung.name for rung in RUNGS if hasattr(module, rung.name)],
-        "missing": getattr(module, "MISSING", "not provided"),  # why there is no such function
-    }
 
 
 def answer_to(name, module, level, first, trace):
@@ -91,8 +78,3 @@ def watched(seconds, trace):
     finally:
         faulthandler.cancel_dump_traceback_later()
 
-
-def die_first():
-    """Where memory runs out, Linux should end this process, and not the one that reports about it."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")

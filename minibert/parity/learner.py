@@ -17,9 +17,8 @@ from .rungs import RUNGS
 NAMES = {rung.name for rung in RUNGS}
 
 
-def load(what):
-    """The functions that are to climb. what: {"place": a file or a dotted name}."""
-    return load_implementation(what["place"])
+class Written(Exception):
+    """A map was written, which is all that was asked for: (what to say)."""
 
 
 def load_implementation(place):
@@ -97,13 +96,19 @@ def raises_interrupt(error):
     return "KeyboardInterrupt" in (traceback.extract_tb(error.__traceback__)[-1].line or "")
 
 
+def split_place(text):
+    """FILE:CLASS -> (file or dotted name, class or "")."""
+    place, colon, name = text.rpartition(":")
+    return (place, name) if colon and name.isidentifier() and len(place) > 1 else (text, "")
+
+
 def near_misses(module):
     """{a function of the module: the rung that it was probably meant to be}"""
     wanted = [rung.name for rung in RUNGS if not hasattr(module, rung.name)]
     found = {}
     for name, value in vars(module).items():
-        own = inspect.isfunction(value) and value.__module__ == module.__name__ and not name.startswith("_")
-        if own and name not in NAMES:
+        own = inspect.isfunction(value) and value.__module__ == getattr(module, "__name__", "")
+        if own and name not in NAMES and not name.startswith("_"):
             close = difflib.get_close_matches(name.lower(), wanted, n=1, cutoff=0.8)
             if close:
                 found[name] = close[0]
@@ -150,5 +155,5 @@ def is_own(filename, home):
     """Is it one of the learner's files? What is installed, and the ladder itself, is not."""
     path = Path(filename).resolve()
     installed = {"site-packages", "dist-packages"} & set(path.parts)
-    ladder = path.parent == Path(__file__).parent and path.name != "adapter.py"
+    ladder = Path(__file__).parent in path.parents and path.name != "adapter.py"
     return home is not None and home in path.parents and not installed and not ladder

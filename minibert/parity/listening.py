@@ -43,8 +43,7 @@ def listen(function, arguments, module=None):
     with replaced(quiet, module):
         plain = function(*arguments(quiet))
     if not quiet.heard and differs(plain, function(*arguments(quiet)), 1e-5):
-        note = "drops by random numbers of its own, which the ladder cannot follow: call the `dropout` that is handed in"
-        raise Wrong(DIFF, note)
+        raise Wrong(DIFF, "drops at random in its own way, which the ladder cannot follow: call the given `dropout`")
     with replaced(loud, module):
         dropped = function(*arguments(loud))
     return {"plain": plain, "dropped": dropped, "heard": quiet.heard}

@@ -119,7 +119,7 @@ def misplaced(places, wanted):
         mistakes.append(mistake)
         made_up |= set(instead.split(", "))
     if not places:
-        return ["no-dropout-at-all"]
+        return ["no-dropout-at-all" if len(wanted) > 1 else MISSING[wanted[0]]]
     missing = [place for place in wanted if place not in places and place not in made_up]
     mistakes += [MISSING[place] for place in missing]
     if not mistakes and len(places) > len(set(places)):
@@ -145,6 +145,7 @@ def judge_dropout(rung, reply, references, tolerance):
         answer = Answer(arguments, matched(rung, case, one["plain"], references))
         answer.expected = right_without_dropout(rung.name, arguments)
         answers.append(answer)
+    heard = heads_together(heard, answers[0].arguments)
     wrong = mistakes_without_dropout(rung.name, answers, tolerance)
     places = placed(rung, answers[0].arguments, wrong or (), heard)
     mistakes = misplaced(places, rung.places)
@@ -158,6 +159,16 @@ def judge_dropout(rung, reply, references, tolerance):
     names = [*(name.partition("#")[0] for name in wrong or ()), *mistakes]
     result.mistakes = [" + ".join(names)] if names else []
     return result
+
+
+def heads_together(heard, arguments):
+    """Where each head drops its own probabilities [B, T, T]: those of all heads as one array [B, H, T, T]."""
+    config = arguments.get("config", {})
+    heads, length = config.get("num_attention_heads") or config.get("n_heads"), arguments["attention_mask"].shape[1]
+    single = [x for x in heard if x.ndim == 3 and x.shape[1:] == (length, length)]
+    if not heads or len(single) != heads:
+        return heard
+    return [np.stack(single, axis=1), *(x for x in heard if not any(x is one for one in single))]
 
 
 def mistakes_without_dropout(rung, answers, tolerance):

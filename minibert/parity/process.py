@@ -33,8 +33,8 @@ class Ended(Exception):
 class LearnersProcess:
     """Answers rungs as `Here` does, from another process. A context manager, at whose end that process is gone.
 
-    what: the learner's file and how to make functions of it, as `learner.load` takes it. level: what is asked
-    there, as `levels.py` takes it. The attributes that `child.py` tells after importing the file are in `about`.
+    what: the learner's file and how to make functions of it, as `opening.load` takes it. level: what is asked
+    there, as `opening.open_level` takes it. about: what `opening.describe` says of the file, once it is imported.
     """
 
     def __init__(self, what, level=("ladder",), dtype="float32", time_limit=TIME_LIMIT):
@@ -43,7 +43,7 @@ class LearnersProcess:
 
     def __enter__(self):
         try:
-            self.start()
+            self.start_or_retry()
         except Ended as ended:
             happened, where = ended.args
             self.stop()
@@ -53,6 +53,18 @@ class LearnersProcess:
             self.stop()
             raise
         return self
+
+    def start_or_retry(self):
+        """Start; a module's file that takes too long is imported again, without what it does beside defining things."""
+        try:
+            self.start()
+        except Ended:
+            if "modules" not in self.what or self.what.get("definitions"):
+                raise
+            self.stop()
+            self.what = self.what | {"definitions": True}
+            self.start()
+            self.about["notes"].append("the file runs too long, or ends itself: only what it defines is run")
 
     def __exit__(self, *error):
         self.stop()

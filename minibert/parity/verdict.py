@@ -2,14 +2,15 @@
 
 from .judge import judge_numbers, judge_words
 from .placement import judge_dropout
-from .results import DIFF, Result, Wrong
+from .results import DIFF, ERROR, Result, Wrong
 
 
 def judge(rung, reply, references, dtype="float32"):
     """The `Result` of a `Reply`."""
     tolerance = rung.tolerance if dtype == "float32" or rung.double is None else rung.double
     if reply.status:
-        return Result(rung.name, reply.status, reply.note, mistakes=reply.mistakes, details=reply.details)
+        mistakes = reply.mistakes or shared_state(rung, reply)
+        return Result(rung.name, reply.status, reply.note, mistakes=mistakes, details=reply.details)
     try:
         if rung.exact:
             result = judge_words(rung, reply, references)
@@ -25,6 +26,13 @@ def judge(rung, reply, references, dtype="float32"):
         notes.append(dtype_note(reply.dtypes, dtype))
     result.note = "; ".join(note for note in notes if note)
     return result
+
+
+def shared_state(rung, reply):
+    """An optimizer that keeps one state for parameters of several shapes stumbles over the second of them."""
+    words = ("size of tensor", "broadcast", "shape", "must match")
+    fits = rung.name == "adamw_several" and reply.status == ERROR and any(word in reply.note for word in words)
+    return ["state-shared"] if fits else []
 
 
 def dtype_note(dtypes, dtype):

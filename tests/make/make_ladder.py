@@ -857,7 +857,9 @@ def store_mistakes(references):
             flat = flat_outputs(rung, references, outputs)[0]
             largest = np.where(counts, np.abs(flat - right), 0).max()
             rounding = np.where(counts, np.abs(flat - flat_outputs(rung, references, rough[mistake])[0]), 0).max()
-            if largest > 20 * rung.tolerance and rounding < 0.003 * largest:  # else nobody could recognise it
+            told = rounding < max(0.003 * largest, 0.1 * rung.tolerance)  # else nobody could recognise it
+            least = 10 * rung.double if rung.name == "train" else 20 * rung.tolerance
+            if largest > least and told:
                 flats[mistake] = flat
         positions = telling_positions(flats, right, counts)
         arrays[f"{rung.name}/positions"] = positions.astype(np.int32)

@@ -1,6 +1,7 @@
 """A whole module on the ladder: `--module FILE:CLASS`, without a line of glue.
 
-`find.py` finds the class in the learner's file, `build.py` builds it from the ladder's small configuration, `weights.py`
-puts the reference weights in, `record.py` runs it and keeps what each layer gives, and `rungs.py` makes of all that the
-functions which the ladder asks for. All of it happens in the learner's process, and only here PyTorch is needed.
+`find.py` finds the class in the learner's file, `build.py` builds it from the ladder's small configuration (`words.py`:
+what people call its settings), `weights.py` puts the reference weights in, `record.py` runs it and keeps what each
+layer gives, and `functions.py` makes of all that the functions which the ladder asks for. `optimizer.py` does the same
+for an optimizer, `load.py` is the door. All of it happens in the learner's process; only here PyTorch is needed.
 """

@@ -10,44 +10,7 @@ import inspect
 import json
 
 from ...plumbing.files import UserError
-
-NAMES = {  # setting: what people call it; compared without case and underscores
-    "vocab_size": "vocab vocabulary_size n_vocab num_vocab voc_size vocab_len num_tokens n_tokens ntoken num_embeddings "
-    "src_vocab_size n_words vocabsz",
-    "hidden_size": "hidden d_model model_dim dim_model dim embed_dim embedding_dim emb_dim emb_size embed_size "
-    "embedding_size n_embd d_embed d_hidden n_hidden hidden_units h_dim d",
-    "num_hidden_layers": "num_layers n_layers layers n_layer num_layer depth n_blocks num_blocks blocks num_encoder_layers "
-    "encoder_layers n_enc_layers l n",
-    "num_attention_heads": "num_heads n_heads heads attn_heads attention_heads n_head num_head nhead nheads n_attn_heads h",
-    "intermediate_size": "d_ff dff dim_feedforward ffn_dim ff_dim mlp_dim ffn_hidden ffn_size ff_size ffn_hidden_size d_inner "
-    "inner_dim feed_forward_size feedforward_dim feed_forward_dim feed_forward_hidden ff_hidden dim_ff n_inner pf_dim "
-    "ffn_num_hiddens hidden_ff ff d_feedforward encoder_ffn_dim",
-    "max_position_embeddings": "max_len max_length maxlen max_seq_len max_seq_length max_sequence_length seq_len seq_length "
-    "sequence_length block_size context_length n_positions num_positions max_position max_positions positions max_pos ctx_len",
-    "type_vocab_size": "n_segments num_segments segments segment_size n_types num_types num_token_types token_type_vocab_size "
-    "segment_vocab_size type_size",
-    "hidden_dropout_prob": "dropout dropout_prob dropout_rate drop_rate drop_prob drop p_drop p_dropout pdrop hidden_dropout "
-    "resid_dropout residual_dropout resid_pdrop embd_pdrop embedding_dropout embed_dropout ff_dropout dropout_p",
-    "attention_probs_dropout_prob": "attention_dropout attn_dropout attn_pdrop attn_drop attention_dropout_prob "
-    "attention_dropout_rate attn_dropout_prob",
-    "layer_norm_eps": "eps norm_eps layernorm_eps layer_norm_epsilon epsilon ln_eps",
-    "hidden_act": "activation act act_fn activation_function hidden_activation",
-    "num_labels": "num_classes n_classes n_class num_class n_labels output_dim classes labels num_outputs",
-    "pad_token_id": "padding_idx pad_idx pad_id pad_token pad padding_id",
-    "device": "dev",
-    "head_dim": "d_head head_size attention_head_size dim_head d_k d_v dk dv size_per_head depth_per_head",
-    "all_head_size": "",
-    "batch_first": "",
-    "add_pooling_layer": "add_pooler with_pooler",
-}
-CONFIG_NAMES = ("config", "cfg", "conf", "configuration", "args", "hparams", "params", "opt", "opts", "settings")
-
-
-def plain(name):
-    return name.lower().replace("_", "")
-
-
-SETTING = {plain(name): setting for setting, names in NAMES.items() for name in (setting, *names.split())}
+from .words import CONFIGS, SETTING, plain
 
 
 def settings_from(config):
@@ -64,7 +27,7 @@ def settings_from(config):
 
 
 class Settings(dict):
-    """A configuration for classes that bring none: a dict with attributes, which knows each setting by all its names."""
+    """A configuration for classes that bring none: a dict with attributes that knows each setting by all its names."""
 
     def find(self, name):
         if dict.__contains__(self, name):
@@ -124,8 +87,8 @@ class Builder:
         name, error = failures[0]
         words = " ".join(str(error).split())
         raise UserError(
-            f"{self.target.__name__} cannot be built from {name}: {type(error).__name__}: {words[:200]}; say what it takes: "
-            "--config-arg NAME=VALUE (a value, or a word of config.json)"
+            f"{self.target.__name__} cannot be built from {name}: {type(error).__name__}: {words[:200]}; say what it "
+            "takes: --config-arg NAME=VALUE (a value, or a word of config.json)"
         ) from error
 
     def arguments(self, function, settings, make_config):
@@ -150,8 +113,8 @@ class Builder:
                 found[name] = as_annotated(settings[setting], parameter)
             elif parameter.default is parameter.empty:
                 raise Missing(
-                    f"{getattr(function, '__name__', function)} takes `{name}`, which is no setting that the ladder knows; say: "
-                    f"--config-arg {name}=VALUE"
+                    f"{getattr(function, '__name__', function)} takes `{name}`, which is no setting that the ladder "
+                    f"knows; say: --config-arg {name}=VALUE"
                 )
         return found
 
@@ -161,7 +124,7 @@ class Builder:
             yield config_class.__name__, lambda settings, made=config_class: self.make_config(made, settings)
         for name, value in vars(self.source).items() if self.source else ():
             if (
-                plain(name) in CONFIG_NAMES + ("modelconfig", "bertconfig")
+                plain(name) in (*CONFIGS, "modelconfig", "bertconfig")
                 and not inspect.isclass(value)
                 and not callable(value)
             ):
@@ -174,7 +137,11 @@ class Builder:
             yield target.config_class
         with contextlib.suppress(TypeError, ValueError):
             for parameter in inspect.signature(target).parameters.values():
-                if inspect.isclass(parameter.annotation) and is_config(parameter.name, parameter.annotation):
+                if (
+                    parameter.annotation is not parameter.empty
+                    and inspect.isclass(parameter.annotation)
+                    and is_config(parameter.name, parameter.annotation)
+                ):
                     if parameter.annotation is not dict:
                         yield parameter.annotation
         for name, value in vars(self.source).items() if self.source else ():
@@ -194,7 +161,7 @@ class Builder:
             made = config_class(**arguments)
         except TypeError:
             made = config_class()
-        return refill(made, settings, only_new=hasattr(made, "to_dict"))
+        return refill(made, settings, exact=hasattr(made, "to_dict"))
 
 
 class Missing(Exception):
@@ -211,7 +178,7 @@ def unique(values):
 
 def is_config(name, annotation):
     called = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
-    return plain(name) in CONFIG_NAMES or plain(name).endswith("config") or called.lower().endswith("config")
+    return plain(name) in CONFIGS or plain(name).endswith("config") or called.lower().endswith("config")
 
 
 def setting_of(name, names):
@@ -234,8 +201,8 @@ def as_annotated(value, parameter):
     return value
 
 
-def refill(config, settings, only_new=False):
-    """Set every setting of an object (or a dict) that it has under some name; the plain names too where it lets us."""
+def refill(config, settings, exact=False):
+    """Set every setting that an object or a dict has under some name (exact: under BERT's), and BERT's names."""
     if isinstance(config, dict):
         names = {plain(key) for key in config}
         for key in config:
@@ -245,8 +212,8 @@ def refill(config, settings, only_new=False):
     present = [name for name in dir(config) if not name.startswith("_")]
     names = {plain(name) for name in present}
     for name in [*present, *settings]:
-        setting = setting_of(name, names) if name in present else name
-        if setting not in settings or (only_new and name in present) or callable(getattr(type(config), name, None)):
+        setting = name if exact or name in settings else setting_of(name, names)
+        if setting not in settings or callable(getattr(type(config), name, None)):
             continue
         with contextlib.suppress(Exception):  # frozen, or a property
             setattr(config, name, settings[setting])

@@ -16,19 +16,13 @@ import types
 from pathlib import Path
 
 from ...plumbing.files import UserError, read_text
-from ..learner import here_first, import_name
+from ..learner import here_first, import_name, split_place
 
 SKIPPED = "line {}: {} ({}: {}); left out"
 LIKELY = (  # what the class of a whole encoder is called, the likeliest first
-    "BertModel", "BERTModel", "DistilBertModel", "RobertaModel", "BertEncoderModel", "BERT", "Bert", "MiniBert", "MyBert",
-    "BertEncoder", "BERTEncoder", "TransformerEncoder", "Encoder", "Transformer", "Model",
+    "BertModel", "BERTModel", "DistilBertModel", "RobertaModel", "BERT", "Bert", "MiniBert", "MyBert", "BertEncoder",
+    "BERTEncoder", "TransformerEncoder", "Encoder", "Transformer", "Model",
 )  # fmt: skip
-
-
-def split_place(text):
-    """FILE:CLASS -> (file or dotted name, class or "")."""
-    place, colon, name = text.rpartition(":")
-    return (place, name) if colon and name.isidentifier() and len(place) > 1 else (text, "")
 
 
 def find(text, definitions=False):

@@ -11,12 +11,13 @@ import torch
 from torch.nn import functional
 
 from ...plumbing.files import UserError
-from ..references import References, converter
-from .build import Builder
+from ..learner import Written
+from ..levels import ModuleLadder
+from ..references import converter
+from .build import Builder, settings_from
 from .record import MASK_FORMS, Runner, final_state, find_layers, vector_in
 from .weights import assign, in_bert_words
 
-FAMILIES = ("bert", "distilbert", "roberta")
 POOLED = ("pooler_output", "pooled_output", "pooled", "cls_output", "pooler", "cls")
 CLOSE = 1e-3  # near enough to say that the mask is taken in this form
 
@@ -27,17 +28,37 @@ class ModuleFunctions:
     ARRAYS = "torch"
     MISSING = "the module has no such part"
 
-    def __init__(self, target, source, given=None, family=None, map_file=None):
+    def __init__(self, target, source, given=None, family=None, map_file=None, write_map=None):
         self.__file__ = getattr(source, "__file__", None)
         self.builder, self.map_file, self.built, self.notes = Builder(target, given, source), map_file, {}, []
         self.name = getattr(target, "__name__", type(target).__name__)
         self.family = family or self.guess_family()
-        self.references = References()
-        case = self.references.cases_named(f"{self.family}_encoder")[0]
-        self.config, self.case = case["arguments"]["config"], case
+        self.references = ModuleLadder().references
+        self.case = self.first_case()
+        self.config = self.case["arguments"]["config"]
         self.weights = self.stored_weights()
+        if write_map:
+            self.write_map(write_map)
         self.try_out()
         self.provide()
+
+    def first_case(self):
+        return self.references.table[f"{self.family}_encoder"]["cases"][0]
+
+    def write_map(self, path):
+        """Write what was found as a map to mend; this ends the command."""
+        torch.manual_seed(0)
+        module = self.builder.build(self.config)
+        assignment = assign(
+            module, find_layers(module, settings_from(self.config)), self.weights, self.map_file, lenient=True
+        )
+        assignment.save(path, self.weights)
+        names = [name for name, _ in module.named_parameters()]
+        used = {slot.parameter for slot in assignment.slots.values()}
+        free = [name for name in names if name not in used]
+        raise Written(
+            f"{path}: {len(assignment.slots)} weights have a place; parameters without one: {', '.join(free) or 'none'}"
+        )
 
     # ---- building
 
@@ -65,13 +86,27 @@ class ModuleFunctions:
             if not isinstance(module, torch.nn.Module):
                 raise UserError(f"{self.name} makes a {type(module).__name__}, which is no torch.nn.Module")
             module = module.to("cpu").to(dtype).eval()
-            layers = find_layers(module, config)
-            if len(layers) not in (0, 1, config["num_hidden_layers"]):
-                raise UserError(f"{self.name} has {len(layers)} layers, the ladder's model has {config['num_hidden_layers']}; "
-                                "what sets their number? --config-arg NAME=num_hidden_layers")  # fmt: skip
+            layers = find_layers(module, settings_from(config))
+            self.refuse_other_width(module, config)
+            count = settings_from(config)["num_hidden_layers"]
+            if len(layers) not in (0, 1, count):
+                raise UserError(
+                    f"{self.name} has {len(layers)} layers, the ladder's model has {count}; what sets their number? "
+                    "--config-arg NAME=num_hidden_layers"
+                )
             assignment = assign(module, layers, self.weights_for(config), self.map_file)
-            self.built[key] = module, Runner(module, layers), assignment
+            self.built[key] = module, Runner(module, layers, hidden_size(config)), assignment
         return self.built[key]
+
+    def refuse_other_width(self, module, config):
+        """UserError for a module that was built as wide as it likes."""
+        size = hidden_size(config)
+        widths = [part.embedding_dim for part in module.modules() if isinstance(part, torch.nn.Embedding)]
+        if widths and size not in widths:
+            raise UserError(
+                f"{self.name} has vectors of {max(widths)}, the ladder's small model of {size}; what sets their size? "
+                "--config-arg NAME=hidden_size"
+            )
 
     def weights_for(self, config):
         """The reference weights by whose names and shapes a module of this size is read."""
@@ -112,13 +147,21 @@ class ModuleFunctions:
         elif self.zero_types:
             self.notes.append("its forward takes no token types: asked with type 0 everywhere")
         self.convert = converter("torch", "float32")
+        if self.zero_types:
+            self.references = ModuleLadder(zero_types=True).references
+            self.case = self.first_case()
+        if runner.takes_lengths:
+            self.notes.append("is told the lengths of its texts: asked with padding on the right only")
         self.choose_mask(runner)
         run = self.sample_run(runner)
-        self.layers_seen = len(run.outputs) == self.config["num_hidden_layers"] and bool(run.inputs)
+        self.layers_seen = len(run.outputs) == settings_from(self.config)["num_hidden_layers"] and bool(run.inputs)
         if not self.layers_seen:
             self.notes.append("its layers cannot be told apart: only what comes out at the end is compared")
-        shape = run_shape(self.case, self.references)
-        self.has_final = final_state(run.returned, shape) is not None
+        shape = self.shape_of(self.references.arrays["input/ids_right"])
+        self.level = [
+            "module",
+            {"zero_types": self.zero_types, "only_last": not self.layers_seen, "right_only": runner.takes_lengths},
+        ]
         self.pools = (
             "pooler.dense.weight" in assignment.slots
             and vector_in(run.returned, shape[0], self.config_size(), POOLED) is not None
@@ -127,16 +170,19 @@ class ModuleFunctions:
             "classifier.weight" in assignment.slots and vector_in(run.returned, shape[0], 6, ("logits",)) is not None
         )
 
+    def shape_of(self, ids):
+        """[B, T, E] for ids [B, T]."""
+        return (*ids.shape, self.config_size())
+
     def config_size(self):
-        return self.config.get("hidden_size") or self.config["dim"]
+        return settings_from(self.config)["hidden_size"]
 
     def sample_run(self, runner):
         """A run on the first stored case, with the stored weights."""
         arguments = self.references.resolve(self.case["arguments"], self.convert)
         _, runner, _ = self.ready(self.config, arguments["weights"])
         ids, mask = arguments["input_ids"], arguments["attention_mask"]
-        types = arguments.get("token_type_ids", torch.zeros_like(ids))
-        return runner.run(ids, mask, torch.zeros_like(types) if self.zero_types else types)
+        return runner.run(ids, mask, arguments.get("token_type_ids", torch.zeros_like(ids)))
 
     def choose_mask(self, runner):
         """The first form in which the answer is right; else the first one that the module takes at all."""
@@ -148,7 +194,7 @@ class ModuleFunctions:
         for form in MASK_FORMS:
             self.mask_form = form
             try:
-                end = final_or_last(self.sample_run(runner), run_shape(self.case, self.references))
+                end = final_or_last(self.sample_run(runner), self.shape_of(self.references.arrays["input/ids_right"]))
             except Exception as error:
                 failure = failure or error
                 continue
@@ -165,9 +211,7 @@ class ModuleFunctions:
             self.notes.append(f"takes its mask as {self.mask_form}")
 
     def expected_end(self):
-        name = f"{self.family}_encoder" + (" zero types" if self.zero_types else "")
-        case = self.references.cases_named(name)[0]
-        return torch.from_numpy(self.references.arrays[list(case["output"].values())[-1]])
+        return torch.from_numpy(self.references.arrays[list(self.case["output"].values())[-1]])
 
     def off(self, end, expected):
         mask = torch.from_numpy(self.references.arrays[self.case["arguments"]["attention_mask"]["array"]]) == 1
@@ -180,30 +224,32 @@ class ModuleFunctions:
     def provide(self):
         """Set an attribute for each rung that this module can be asked."""
         family = self.family
-        provided = {f"{family}_encoder": self.encoder}
+        provided = {f"{family}_encoder": self.answer_encoder}
         if self.layers_seen:
             layer = "distilbert_layer" if family == "distilbert" else "layer"
-            provided |= {f"{family}_embeddings": self.embeddings, layer: self.layer}
-            provided |= {f"{'distilbert' if family == 'distilbert' else 'bert'}_layer_dropout": self.layer_dropout}
+            provided |= {f"{family}_embeddings": self.answer_embeddings, layer: self.answer_layer}
+            provided |= {
+                f"{'distilbert' if family == 'distilbert' else 'bert'}_layer_dropout": self.answer_layer_dropout
+            }
             if family == "bert":
                 provided |= {
-                    "bert_embeddings_dropout": self.embeddings_dropout,
-                    "loss_and_gradients": self.loss_and_gradients,
+                    "bert_embeddings_dropout": self.answer_embeddings_dropout,
+                    "loss_and_gradients": self.answer_loss_and_gradients,
                 }
             if self.pools and family != "roberta":
-                provided |= {"pooler": self.pooler} if family == "bert" else {}
+                provided |= {"pooler": self.answer_pooler} if family == "bert" else {}
             if self.classifies:
-                provided |= {f"{family}_head": self.head, f"{family}_head_dropout": self.head_dropout}
+                provided |= {f"{family}_head": self.answer_head, f"{family}_head_dropout": self.answer_head_dropout}
         for name, function in provided.items():
             setattr(self, name, function)
 
-    def encoder(self, input_ids, attention_mask, *rest):
+    def answer_encoder(self, input_ids, attention_mask, *rest):
         types, weights, config = self.typed(input_ids, rest)
         _, runner, _ = self.ready(config, weights)
         run = runner.run(input_ids, attention_mask, types)
-        final = final_state(run.returned, input_ids.shape)
+        final = final_state(run.returned, self.shape_of(input_ids))
         if not self.layers_seen:
-            return [final_or_last(run, input_ids.shape)]
+            return [final_or_last(run, self.shape_of(input_ids))]
         return [*run.states[:-1], final] if final is not None else run.states
 
     def typed(self, input_ids, rest):
@@ -211,12 +257,12 @@ class ModuleFunctions:
         *types, weights, config = rest
         return types[0] if types else torch.zeros_like(input_ids), weights, config
 
-    def embeddings(self, *arguments):
+    def answer_embeddings(self, *arguments):
         ids, types, mask, weights, config = self.sorted_embeddings(arguments)
         _, runner, _ = self.ready(config, weights)
         return runner.run(ids, mask, types, stop=True).inputs[0]
 
-    def embeddings_dropout(self, *arguments):
+    def answer_embeddings_dropout(self, *arguments):
         ids, types, mask, weights, config = self.sorted_embeddings(arguments[:-1])
         module, runner, _ = self.ready(config, weights)
         with training(outside_of(module, runner.layers)):
@@ -228,15 +274,16 @@ class ModuleFunctions:
         ids, mask, weights, config = arguments
         return ids, torch.zeros_like(ids), mask, weights, config
 
-    def layer(self, hidden, attention_mask, weights, config):
+    def answer_layer(self, hidden, attention_mask, weights, config):
         return self.run_layer(hidden, attention_mask, weights, config)
 
-    def layer_dropout(self, hidden, attention_mask, weights, config, dropout):
+    def answer_layer_dropout(self, hidden, attention_mask, weights, config, dropout):
         return self.run_layer(hidden, attention_mask, weights, config, train=True)
 
     def run_layer(self, hidden, mask, weights, config, train=False):
         start = "transformer.layer.0." if self.family == "distilbert" else "encoder.layer.0."
-        config = config if config.get("model_type") == self.family else self.config
+        if config.get("model_type") != self.family:
+            config = self.config | {"layer_norm_eps": config["layer_norm_eps"]}
         _, runner, _ = self.ready(config, {start + name: weight for name, weight in weights.items()})
         (_, layer), ids = runner.layers[0], self.some_ids(mask)
         with training(layer.modules() if train else ()):
@@ -245,13 +292,13 @@ class ModuleFunctions:
     def some_ids(self, mask):
         return torch.where(mask == 1, 5, self.config["pad_token_id"])
 
-    def pooler(self, hidden, attention_mask, weights):
+    def answer_pooler(self, hidden, attention_mask, weights):
         return self.run_head(hidden, attention_mask, weights, self.config_size(), POOLED)
 
-    def head(self, hidden, attention_mask, weights):
+    def answer_head(self, hidden, attention_mask, weights):
         return self.run_head(hidden, attention_mask, weights, 6, ("logits",))
 
-    def head_dropout(self, hidden, attention_mask, weights, dropout):
+    def answer_head_dropout(self, hidden, attention_mask, weights, dropout):
         return self.run_head(hidden, attention_mask, weights, 6, ("logits",), train=True)
 
     def run_head(self, hidden, mask, weights, width, names, train=False):
@@ -266,7 +313,7 @@ class ModuleFunctions:
             run = runner.run(ids, mask, torch.zeros_like(ids), last=hidden)
         return vector_in(run.returned, len(ids), width, names)
 
-    def loss_and_gradients(self, input_ids, attention_mask, token_type_ids, labels, weights, config):
+    def answer_loss_and_gradients(self, input_ids, attention_mask, token_type_ids, labels, weights, config):
         module, runner, assignment = self.ready(config, weights)
         own = {
             name: weight.clone().requires_grad_()
@@ -282,7 +329,7 @@ class ModuleFunctions:
         pooled = vector_in(run.returned, len(labels), size, POOLED) if self.pools else None
         if logits is None:
             if pooled is None:
-                first = final_or_last(run, input_ids.shape)[:, 0]
+                first = final_or_last(run, self.shape_of(input_ids))[:, 0]
                 pooled = functional.linear(first, own["pooler.dense.weight"], own["pooler.dense.bias"]).tanh()
             logits = functional.linear(pooled, own["classifier.weight"], own["classifier.bias"])
         loss = functional.cross_entropy(logits, labels)
@@ -296,17 +343,13 @@ class ModuleFunctions:
 
 
 def hidden_size(config):
-    return config.get("hidden_size") or config["dim"]
+    return settings_from(config)["hidden_size"]
 
 
 def final_or_last(run, shape):
     """The last hidden state: what was returned, or what the last layer gave."""
     final = final_state(run.returned, shape)
     return final if final is not None else run.outputs[-1] if run.outputs else None
-
-
-def run_shape(case, references):
-    return tuple(references.arrays[case["arguments"]["input_ids"]["array"]].shape)
 
 
 def outside_of(module, layers):
@@ -330,8 +373,7 @@ def training(modules):
 
 def sizes(config, weights):
     """{BERT's name: shape} for another configuration of the same family."""
-    words = {"dim": "hidden_size", "n_layers": "num_hidden_layers", "hidden_dim": "intermediate_size"}
-    named = {words.get(key, key): value for key, value in config.items()}
+    named = settings_from(config)
     hidden, inner = named["hidden_size"], named["intermediate_size"]
     old = {len(weights["embeddings.LayerNorm.weight"]): hidden,
            len(weights["encoder.layer.0.intermediate.dense.bias"]): inner,

@@ -1,4 +1,4 @@
-"""A learner's optimizer on the ladder: the rungs `adamw` and `adamw_several`, from a class like those of torch.optim."""
+"""A learner's optimizer on the ladder: the rungs `adamw` and `adamw_several`, from a class like torch.optim's."""
 
 import inspect
 
@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from ...plumbing.files import UserError
-from .build import plain
+from .words import plain
 
 NAMES = {  # the ladder's word: what people call it
     "lr": "lr learningrate alpha steplr stepsize",

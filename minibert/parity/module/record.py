@@ -1,4 +1,4 @@
-"""Run a learner's module: find its layers, keep what each of them is given and gives, put other inputs in their place."""
+"""Run a learner's module: find its layers, keep what each is given and gives, put other inputs in their place."""
 
 import contextlib
 import inspect
@@ -7,17 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from .build import plain
-
-IDS = "inputids ids x tokens input inputs src tokenids inputtokens seq idx inputid sequence source sentence sentences batch"
-MASK = "attentionmask mask attnmask paddingmask padmask srcmask inputmask masks attentionmasks padattnmask extendedattentionmask"
-BLOCKED = "srckeypaddingmask keypaddingmask"  # True where there is nothing to attend to
-TYPES = "tokentypeids segmentids segmentlabel segmentinfo segmentlabels tokentypes tokentype seg segments segment segs typeids types"
-KINDS = {
-    name: kind
-    for kind, names in (("ids", IDS), ("mask", MASK), ("blocked", BLOCKED), ("types", TYPES))
-    for name in names.split()
-}
+from .words import KINDS, plain
 
 MASK_FORMS = {  # how a forward may want its mask; the first one is BERT's, and most people's
     "[B, T], 1 for a token": lambda mask, dtype: mask,
@@ -25,7 +15,7 @@ MASK_FORMS = {  # how a forward may want its mask; the first one is BERT's, and 
     "[B, T] of floats": lambda mask, dtype: mask.to(dtype),
     "[B, 1, 1, T], 1 for a token": lambda mask, dtype: mask[:, None, None, :],
     "[B, 1, 1, T], True for a token": lambda mask, dtype: mask[:, None, None, :].bool(),
-    "[B, 1, 1, T], 0 for a token and -10000 for padding": lambda mask, dtype: (1 - mask[:, None, None, :].to(dtype)) * -1e4,
+    "[B, 1, 1, T], 0 for a token, -10000 for padding": lambda mask, dtype: 1e4 * (mask[:, None, None].to(dtype) - 1),
     "[B, 1, T], 1 for a token": lambda mask, dtype: mask[:, None, :],
     "[B, T, T], 1 for a token": lambda mask, dtype: mask[:, None, :].expand(-1, mask.shape[1], -1),
     "[B, T], True for padding": lambda mask, dtype: mask == 0,
@@ -87,12 +77,13 @@ class Run:
 class Runner:
     """Calls a module with BERT's arguments under whatever names its forward has for them."""
 
-    def __init__(self, module, layers):
-        self.module, self.layers = module, layers
+    def __init__(self, module, layers, size):
+        self.module, self.layers, self.size = module, layers, size
         self.mask_form = next(iter(MASK_FORMS))
         self.kinds = argument_kinds(module)
         self.takes_types = "types" in self.kinds.values()
-        self.takes_mask = bool({"mask", "blocked"} & set(self.kinds.values()))
+        self.takes_mask = bool({"mask", "blocked", "lengths"} & set(self.kinds.values()))
+        self.takes_lengths = "lengths" in self.kinds.values() and not {"mask", "blocked"} & set(self.kinds.values())
 
     def arguments(self, ids, mask, types):
         dtype = next(self.module.parameters()).dtype
@@ -101,16 +92,17 @@ class Runner:
             "types": lambda: types,
             "mask": lambda: MASK_FORMS[self.mask_form](mask, dtype),
             "blocked": lambda: mask == 0,
+            "lengths": lambda: mask.sum(1),
         }
         return {name: made[kind]() for name, kind in self.kinds.items()}
 
     def run(self, ids, mask, types, first=None, last=None, stop=False):
         """Call it. first: stands in for what the first layer is given. last: for what the last layer gives."""
-        run = Run()
+        run, shape = Run(), (*ids.shape, self.size)
         with contextlib.ExitStack() as hooks:
             for number, (_, layer) in enumerate(self.layers):
-                before = keep_input(run, ids.shape, first if number == 0 else None, stop)
-                after = keep_output(run, ids.shape, last if number == len(self.layers) - 1 else None)
+                before = keep_input(run, shape, first if number == 0 else None, stop)
+                after = keep_output(run, shape, last if number == len(self.layers) - 1 else None)
                 hooks.callback(layer.register_forward_pre_hook(before, with_kwargs=True).remove)
                 hooks.callback(layer.register_forward_hook(after, with_kwargs=True).remove)
             with contextlib.suppress(Stop):
@@ -119,7 +111,7 @@ class Runner:
 
 
 def argument_kinds(module):
-    """{argument of forward: what it is}: "ids", "mask", "blocked" or "types". What has a default and no known name is left."""
+    """{argument of forward: what it is}: "ids", "mask", "blocked", "lengths" or "types"; the rest is left."""
     kinds, parameters = {}, inspect.signature(module.forward).parameters.values()
     for parameter in parameters:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
@@ -137,11 +129,12 @@ def argument_kinds(module):
 
 
 def hidden_in(value, shape):
-    """(the tensor of hidden states in what a layer got or gave, its batch axis), through tuples and dicts; or (None, 0)."""
+    """(the hidden states [B, T, E] or [T, B, E] in what a layer got or gave, the batch's axis); or (None, 0)."""
     if torch.is_tensor(value):
-        if value.dim() == 3 and tuple(value.shape[:2]) == tuple(shape):
+        batch, length, size = shape
+        if tuple(value.shape) == (batch, length, size):
             return value, 0
-        if value.dim() == 3 and tuple(value.shape[:2]) == tuple(shape)[::-1]:
+        if tuple(value.shape) == (length, batch, size):
             return value, 1
         return None, 0
     parts = value.values() if hasattr(value, "values") else value if isinstance(value, (list, tuple)) else ()

@@ -22,7 +22,8 @@ DISTILBERT = {  # DistilBERT's words: BERT's
 COURSE = {  # the skeleton of a university course's assignment, from which many have written their BERT
     "word_embedding.": "embeddings.word_embeddings.", "pos_embedding.": "embeddings.position_embeddings.",
     "tk_type_embedding.": "embeddings.token_type_embeddings.", "embed_layer_norm.": "embeddings.LayerNorm.",
-    "bert_layers.": "encoder.layer.", "self_attention.": "attention.self.", "attention_dense.": "attention.output.dense.",
+    "bert_layers.": "encoder.layer.", "self_attention.": "attention.self.",
+    "attention_dense.": "attention.output.dense.",
     "attention_layer_norm.": "attention.output.LayerNorm.", "interm_dense.": "intermediate.dense.",
     "out_dense.": "output.dense.", "out_layer_norm.": "output.LayerNorm.", "pooler_dense.": "pooler.dense.",
 }  # fmt: skip
@@ -125,8 +126,8 @@ def piece(weights, name):
     return weights[whole].chunk(count)[number]
 
 
-def assign(module, layers, weights, map_file=None):
-    """The `Assignment` for a module. weights: {BERT's name: tensor}, all that may be wanted. UserError where it fails."""
+def assign(module, layers, weights, map_file=None, lenient=False):
+    """The `Assignment` for a module. weights: {BERT's name: tensor} of all that may be wanted. Else UserError."""
     parameters = dict(module.named_parameters(remove_duplicate=False))
     if map_file:
         return from_file(map_file, parameters, weights)
@@ -134,7 +135,8 @@ def assign(module, layers, weights, map_file=None):
         found = by_table(table, parameters, weights)
         if found is not None:
             return checked(Assignment(found, source), parameters, weights)
-    return checked(by_words(module, layers, weights), parameters, weights)
+    found = by_words(module, layers, weights)
+    return found if lenient else checked(found, parameters, weights)
 
 
 def from_file(path, parameters, weights):
@@ -152,7 +154,7 @@ def from_file(path, parameters, weights):
 
 
 def by_table(table, parameters, weights):
-    """{reference name: Slot} where the words of a table lead from nearly all parameters to reference names; else None."""
+    """{reference name: Slot} where the words of a table lead to every weight of an encoder; else None."""
     translated = {}
     for theirs in parameters:
         name = theirs
@@ -382,10 +384,13 @@ def checked(found, parameters, weights):
     for name, slot in list(found.slots.items()):
         have, want = tuple(slot.view(parameters[slot.parameter]).shape), tuple(piece(weights, name).shape)
         exact = "LayerNorm" in name or "self" in name or name.startswith("attention")
+        if name.startswith(("pooler.", "classifier.")) and have != want:
+            del found.slots[name]
+            continue
         if len(have) != len(want) or any(h < w for h, w in zip(have, want, strict=False)) or (exact and have != want):
             raise UserError(
-                f"{slot.parameter} is {list(have)}, {name} of the ladder's small model is {list(want)}; can the class be "
-                "built in another size? See --config-arg"
+                f"{slot.parameter} is {list(have)}, {name} of the ladder's small model is {list(want)}; can the class "
+                "be built in another size? See --config-arg"
             )
     whole = [name.partition("@")[0] for name in found.slots]
     missing = [name for name in weights if name.startswith(("embeddings.", "encoder.")) and name not in whole]

@@ -1,0 +1,68 @@
+"""From FILE:CLASS to functions that the ladder can ask: modules, and optimizers."""
+
+import inspect
+from pathlib import Path
+from types import SimpleNamespace
+
+from torch import nn
+from torch.optim import Optimizer as TorchOptimizer
+
+from ...plumbing.files import UserError
+from ..learner import split_place
+from .build import parse_given
+from .find import find, neighbours_with
+from .functions import ModuleFunctions
+from .optimizer import Optimizer
+
+NOT_ASKED = "the module has no such part"
+
+
+def load_modules(what):
+    """An object with a function for each rung that the named classes can be asked, with `notes` and `level`.
+
+    what: {"modules": [FILE:CLASS, ...], "given": texts of --config-arg, "family", "map", "write_map", "definitions"}
+    """
+    given, notes = parse_given(what.get("given")), []
+    functions, optimizer = None, None
+    for text in what["modules"]:
+        target, source, found = find(text, what.get("definitions"))
+        notes += found
+        if inspect.isclass(target) and issubclass(target, TorchOptimizer):
+            optimizer = Optimizer(target, given)
+        elif functions is None:
+            functions = functions_of(target, source, given, what)
+        else:
+            raise UserError("--module takes one module, and one optimizer beside it")
+    if optimizer is None and functions is not None:
+        optimizer = optimizer_beside(split_place(what["modules"][0])[0], given, notes, what)
+    if functions is None:
+        functions = SimpleNamespace(ARRAYS="torch", MISSING=NOT_ASKED, level=["module", {}], notes=[])
+        functions.__file__ = getattr(source, "__file__", None)
+    if optimizer is not None:
+        functions.adamw, functions.adamw_several = optimizer.adamw, optimizer.adamw_several
+    functions.notes = [*functions.notes, *notes]
+    return functions
+
+
+def functions_of(target, source, given, what):
+    """The functions of a class, of a function that makes a module, or of a module that is there."""
+    if isinstance(target, nn.Module):
+        target = type(target)
+    if not callable(target):
+        raise UserError(f"{what['modules'][0]}: a {type(target).__name__}, not a class of torch.nn.Module")
+    return ModuleFunctions(target, source, given, what.get("family"), what.get("map"), what.get("write_map"))
+
+
+def optimizer_beside(place, given, notes, what):
+    """The AdamW of the module's own file or of a file beside it; None where there is none."""
+    if not Path(place).is_file():
+        return None
+    for file, name in neighbours_with(place, "AdamW"):
+        try:
+            target, _, _ = find(f"{file}:{name}", what.get("definitions"))
+        except UserError:
+            continue
+        if inspect.isclass(target) and issubclass(target, TorchOptimizer):
+            notes.append(f"AdamW from {file.name}, beside it")
+            return Optimizer(target, given)
+    return None

@@ -1,0 +1,225 @@
+"""`--module FILE:CLASS`: whole modules of many styles climb without glue, and the first part that is wrong is named."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from ladder_tools import command, written
+
+from minibert.parity.opening import load
+
+TESTS = Path(__file__).parent
+COURSE, MODULES = TESTS / "course", TESTS / "modules"
+WHOLE = "bert_embeddings layer bert_encoder loss_and_gradients bert_embeddings_dropout bert_layer_dropout".split()
+
+
+def climbed(capsys, *arguments, isolated=False):
+    """({rung: row}, the notes, the exit code) of a module's climb."""
+    code, out, err = command(capsys, "--module", *arguments, "--json", isolated=isolated)
+    assert err == "", err
+    report = json.loads(out)
+    return {row["rung"]: row for row in report["rungs"]}, report["notes"], code
+
+
+def failed(rows):
+    return {name: row["mistakes"] for name, row in rows.items() if row["status"] not in ("OK", "OTHER")}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_courses_skeleton_passes_with_one_command_and_its_adamw_is_another_convention(dtype, capsys):
+    rows, notes, code = climbed(capsys, COURSE / "bert.py:BertModel", "--dtype", dtype, isolated=True)
+    assert code == 0 and failed(rows) == {}
+    assert list(rows) == [*WHOLE[:3], "pooler", *WHOLE[3:], "adamw", "adamw_several"]
+    for name in ("adamw", "adamw_several"):
+        assert rows[name]["status"] == "OTHER"
+        assert rows[name]["conventions"] == ["folded-bias-correction", "decay-after-step"]
+    assert "BertModel from BertConfig; weights by the course skeleton's names" in notes
+    assert "AdamW from optimizer.py, beside it" in notes
+
+
+STYLES = {  # file and class: (what is said about it, the rungs that rightly fail)
+    "torch_layers.py:MyBert": ("names and shapes", {"bert_layer_dropout": ["dropout-inside-feed-forward"]}),
+    "torch_layers.py:TimeFirst": ("names and shapes", {"bert_layer_dropout": ["dropout-inside-feed-forward"]}),
+    "heads.py:TransformerEncoder": ("takes its mask as [B, 1, T], 1 for a token", {}),
+    "fused.py:BERT": ("line 72: data = open", {}),
+    "lengths.py:BERTEncoder": ("asked with padding on the right only", {}),
+}
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_right_modules_of_other_styles_pass_and_pytorchs_own_layer_drops_once_more_than_bert(style, capsys):
+    said, fails = STYLES[style]
+    rows, notes, _ = climbed(capsys, MODULES / style)
+    assert list(rows) == WHOLE and failed(rows) == fails
+    assert any(said in note for note in notes), notes
+
+
+def changed_course(folder, old, new):
+    """FILE:CLASS of a copy of the course's BertModel with a piece of text replaced."""
+    for path in COURSE.glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        if path.name == "bert.py":
+            assert old in text
+            text = text.replace(old, new)
+        written(folder / path.name, text)
+    return f"{folder / 'bert.py'}:BertModel"
+
+
+MISTAKES = {  # what is changed in the course's bert.py: (the first rung that fails, what it looks like)
+    ("/ math.sqrt(self.attention_head_size)", ""): ("layer", ["not-scaled"]),
+    (" + attention_mask", ""): ("layer", ["no-mask", "mask-on-queries"]),
+    ("self.interm_af = F.gelu", "self.interm_af = F.relu"): ("layer", ["relu"]),
+    ("ln_layer(input + dropout(dense_layer(output)))", "ln_layer(dropout(dense_layer(output)))"): ("layer", None),
+    ("words + positions + types", "words + types"): ("bert_embeddings", ["positions-missing"]),
+    ("words + positions + types", "words + positions"): ("bert_embeddings", ["token-types-missing"]),
+    ("for layer_module in self.bert_layers:", "for layer_module in self.bert_layers[:-1]:"): ("bert_encoder", None),
+    ("self.pooler_af(self.pooler_dense", "(self.pooler_dense"): ("pooler", ["pooler-without-tanh"]),
+    ("self.dropout(scores.softmax(dim=-1))", "self.dropout(scores).softmax(dim=-1)"): (
+        "bert_layer_dropout", ["dropout-on-masked-scores"],
+    ),
+    ("self.embed_dropout(self.embed_layer_norm(words + positions + types))",
+     "self.embed_layer_norm(self.embed_dropout(words + positions + types))"): (
+        "bert_embeddings_dropout", ["dropout-before-layer-norm"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", MISTAKES, ids=lambda change: change[1][:40] or "nothing")
+def test_a_mistake_in_a_module_is_named_at_the_first_rung_that_shows_it(change, tmp_path, capsys):
+    first, names = MISTAKES[change]
+    rows, _, code = climbed(capsys, changed_course(tmp_path, *change))
+    found = failed(rows)
+    assert code == 1 and next(iter(found)) == first, found
+    assert names is None or set(found[first]) & set(names), found
+
+
+def test_a_gradient_that_is_cut_off_is_found_and_the_forward_pass_is_right(tmp_path, capsys):
+    place = changed_course(tmp_path, "self.word_embedding(input_ids)", "self.word_embedding(input_ids).detach()")
+    rows, _, _ = climbed(capsys, place)
+    assert list(failed(rows)) == ["loss_and_gradients"]
+    assert "embeddings.word_embeddings.weight" in rows["loss_and_gradients"]["where"]
+
+
+def test_the_first_layer_that_differs_is_named(tmp_path, capsys):
+    line = "            hidden_states = layer_module(hidden_states, extended)\n"
+    rows, _, _ = climbed(capsys, changed_course(tmp_path, line, line + "            extended = extended * 0\n"))
+    assert rows["bert_encoder"]["note"] == "first differs at: layer 2" and rows["layer"]["status"] == "OK"
+
+
+# ---- what a class needs, and what is said where it cannot be had
+
+NEEDY = """\
+import torch
+from torch import nn
+from torch_layers import MyBert
+
+class Needy(MyBert):
+    def __init__(self, vocab_size, width, depth_of_it, nhead, dim_feedforward):
+        super().__init__(vocab_size, width, depth_of_it, nhead, dim_feedforward)
+
+class Fixed(MyBert):
+    def __init__(self):
+        super().__init__(90, 24, 2, 4, 34)
+
+class Deep(MyBert):
+    def __init__(self, vocab_size, hidden_size):
+        super().__init__(vocab_size, hidden_size, 5, 4, 34)
+
+class Odd(MyBert):
+    def forward(self, input_ids, attention_mask, token_type_ids):
+        raise KeyError("odd")
+
+def make(vocab_size, hidden_size, num_hidden_layers, num_attention_heads, intermediate_size):
+    return MyBert(vocab_size, hidden_size, num_hidden_layers, num_attention_heads, intermediate_size)
+
+object_of_it = make(90, 20, 2, 4, 34)
+"""
+
+
+@pytest.fixture
+def needy(tmp_path):
+    shutil.copy(MODULES / "torch_layers.py", tmp_path)
+    return written(tmp_path / "needy.py", NEEDY)
+
+
+def test_an_argument_without_a_known_name_is_asked_for_and_given(needy, capsys):
+    code, out, err = command(capsys, "--module", f"{needy}:Needy")
+    assert (code, out) == (2, "") and err.count("\n") == 1
+    assert "Needy takes `width`" in err and "--config-arg width=" in err
+    given = ("--config-arg", "width=hidden_size", "--config-arg", "depth_of_it=2")
+    assert list(failed(climbed(capsys, f"{needy}:Needy", *given)[0])) == ["bert_layer_dropout"]
+
+
+@pytest.mark.parametrize("name", ["make", "object_of_it"])
+def test_a_function_that_makes_a_module_and_a_module_that_is_there_will_do(name, needy, capsys):
+    rows, _, _ = climbed(capsys, f"{needy}:{name}")
+    assert list(rows) == WHOLE and list(failed(rows)) == ["bert_layer_dropout"]
+
+
+@pytest.mark.parametrize(
+    "place, says",
+    [
+        ("needy.py:Fixed", "Fixed has vectors of 24, the ladder's small model of 20; what sets their size?"),
+        ("needy.py:Deep", "has 5 layers, the ladder's model has 2"),
+        ("needy.py:Odd", "Odd cannot be called: KeyError: 'odd'"),
+        ("needy.py:Gone", "has no class 'Gone'; its modules are: Needy, Fixed, Deep, Odd"),
+        ("nowhere.py:Bert", "nowhere.py: no such file"),
+        ("no.such.package:Bert", "cannot be imported"),
+        ("needy.py:NEEDY", "has no class 'NEEDY'"),
+    ],
+)
+def test_what_cannot_be_asked_is_one_line_that_says_why(place, says, needy, capsys, monkeypatch):
+    monkeypatch.chdir(needy.parent)
+    code, out, err = command(capsys, "--module", place)
+    assert (code, out) == (2, "") and err.count("\n") == 1 and says in err, err
+
+
+def test_a_map_is_written_mended_and_used(tmp_path, capsys):
+    place, path = MODULES / "lengths.py:BERTEncoder", tmp_path / "names.json"
+    assert command(capsys, "--module", place, "--write-map", path)[0] == 0
+    names = json.loads(path.read_text(encoding="utf-8"))
+    assert names["encoder.layer.1.attention.self.key.weight"] == "blks.1.attention.W_k.weight"
+    assert failed(climbed(capsys, place, "--map", path)[0]) == {}
+    query, key = "encoder.layer.0.attention.self.query.weight", "encoder.layer.0.attention.self.key.weight"
+    names[query], names[key] = names[key], names[query]
+    written(path, json.dumps(names))
+    assert "layer" in failed(climbed(capsys, place, "--map", path)[0])
+    bad = ((query, "blks.7.x", "no parameter 'blks.7.x'"), ("queery", "ln.weight", "'queery' is no weight"))
+    for name, value, says in bad:
+        written(path, json.dumps(names | {name: value}))
+        code, _, err = command(capsys, "--module", place, "--map", path)
+        assert code == 2 and says in err
+
+
+def test_options_of_a_module_without_one_are_refused(capsys):
+    code, _, err = command(capsys, COURSE / "bert.py", "--config-arg", "a=1")
+    assert code == 2 and "go with --module" in err
+
+
+def test_relative_imports_and_notebooks_are_managed(tmp_path, capsys):
+    package = tmp_path / "a-package"
+    package.mkdir()
+    shutil.copy(MODULES / "torch_layers.py", package / "layers.py")
+    written(package / "mine.py", "from .layers import MyBert\n\nclass Bert(MyBert):\n    pass\n")
+    assert failed(climbed(capsys, f"{package / 'mine.py'}:Bert", "--rungs", "bert_encoder")[0]) == {}
+    text = (MODULES / "torch_layers.py").read_text(encoding="utf-8")
+    cells = ["%matplotlib inline\n!pip install nothing\n", *re.split(r"\n(?=class )", text), "model = MyBert(1)\n"]
+    cells = [{"cell_type": "code", "source": cell.splitlines(keepends=True)} for cell in cells]
+    written(package / "book.ipynb", json.dumps({"cells": [*cells, {"cell_type": "markdown", "source": ["# end"]}]}))
+    assert failed(climbed(capsys, f"{package / 'book.ipynb'}:MyBert", "--rungs", "bert_encoder")[0]) == {}
+
+
+@pytest.mark.slow
+def test_a_file_that_trains_on_import_is_imported_again_without_that(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("minibert.parity.process.IMPORT_LIMIT", 15.0)
+    text = (MODULES / "torch_layers.py").read_text(encoding="utf-8")
+    path = written(tmp_path / "endless.py", text + "\nwhile True:\n    pass\n")
+    rows, notes, _ = climbed(capsys, f"{path}:MyBert", "--rungs", "bert_encoder", "--time-limit", "9", isolated=True)
+    assert failed(rows) == {} and any("only what it defines is run" in note for note in notes)
+
+
+def test_without_a_class_the_likeliest_one_is_taken_and_named(capsys):
+    functions = load({"place": "", "modules": [str(COURSE / "bert.py")]})
+    assert any("BertModel is taken" in note for note in functions.notes)

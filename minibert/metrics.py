@@ -276,6 +276,12 @@ def classification_report(labels, predictions, label_names):
     return "\n".join(lines)
 
 
+def mean_absolute_error(labels, predictions, values):
+    """How far off the predictions are on average. labels, predictions: [N] class indices; values: [C] their numbers."""
+    values = np.asarray(values, dtype=np.float64)
+    return float(np.abs(values[np.asarray(labels)] - values[np.asarray(predictions)]).mean())
+
+
 def score(labels, probabilities, label_names):
     """Every figure of this file for one model: labels [N], probabilities [N, C] -> a dict of JSON values.
 

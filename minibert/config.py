@@ -21,6 +21,7 @@ FAMILIES = {
     "electra": "electra",
 }
 ACTIVATIONS = ("gelu", "gelu_new", "relu")  # implemented in model.py
+
 #   ours                              BERT's, RoBERTa's, ELECTRA's     DistilBERT's config.json
 FIELDS = (
     ("vocab_size",                    "vocab_size",                    "vocab_size"),
@@ -38,6 +39,7 @@ FIELDS = (
     ("initializer_range",             "initializer_range",             "initializer_range"),
     ("pad_token_id",                  "pad_token_id",                  "pad_token_id"),
 )  # fmt: skip
+
 # What a config.json may leave out, with the value that each family's original code uses then.
 OPTIONAL = {
     "hidden_act": "gelu",
@@ -47,6 +49,7 @@ OPTIONAL = {
     "initializer_range": 0.02,
     "pad_token_id": 0,
 }
+
 #   ours, smallest, largest: far beyond any BERT, and small enough for a number out of a damaged file to be noticed here
 LIMITS = (
     ("vocab_size", 1, 10**8),
@@ -62,6 +65,7 @@ LIMITS = (
     ("layer_norm_eps", 0, 1),
     ("initializer_range", 0, 100),
 )
+
 # Settings that would change the arithmetic, and the only value under which ours is right.
 REQUIRED_VALUES = {
     "position_embedding_type": "absolute",
@@ -125,41 +129,10 @@ class EncoderConfig:
             raise UserError(f"{source}: model_type is {shown(model_type)}; minibert reads {known}")
         family = FAMILIES[model_type]
         names = {ours: (distilbert if family == "distilbert" else bert) for ours, bert, distilbert in FIELDS}
-        found, missing = {}, []
-        for ours, theirs in names.items():
-            if theirs is not None and values.get(theirs) is not None:
-                found[ours] = values[theirs]
-            elif ours == "pad_token_id" and family == "roberta":
-                found[ours] = 1
-            elif ours in OPTIONAL:
-                found[ours] = OPTIONAL[ours]
-            elif ours == "type_vocab_size":
-                found[ours] = 0 if family == "distilbert" else 2
-            elif ours == "classifier_dropout":  # DistilBERT falls back on 0.2, the others on their hidden dropout
-                found[ours] = 0.2 if family == "distilbert" else found["hidden_dropout_prob"]
-            else:
-                missing.append(theirs)
-        if missing:
-            raise UserError(f"{source}: missing {', '.join(missing)}")
+        found = find_values(values, names, family, source)
         for field in fields(cls)[1:]:
-            _check_type(found[field.name], field.type, f"{source}: {names[field.name] or field.name}")
-        for ours, low, high in LIMITS:
-            if not low <= found[ours] <= high:
-                name = names[ours] or ours
-                raise UserError(f"{source}: {name} is {shown(found[ours])}; expected a number from {low} to {high}")
-        if found["pad_token_id"] >= found["vocab_size"]:
-            pad = shown(found["pad_token_id"])
-            raise UserError(f"{source}: pad_token_id is {pad}, but vocab_size {found['vocab_size']}")
-        for name, only in required_values(family, found).items():
-            if values.get(name, only) != only:
-                raise UserError(f"{source}: {name} is {shown(values[name])}; only {only!r} is supported")
-        if found["hidden_act"] not in ACTIVATIONS:
-            name = names["hidden_act"]
-            raise UserError(f"{source}: {name} is {shown(found['hidden_act'])}; supported: {', '.join(ACTIVATIONS)}")
-        if found["hidden_size"] % found["num_attention_heads"]:
-            raise UserError(
-                f"{source}: {found['num_attention_heads']} heads do not divide a width of {found['hidden_size']}"
-            )
+            check_type(found[field.name], field.type, f"{source}: {names[field.name] or field.name}")
+        check_values(found, values, names, family, source)
         config = cls(model_type=model_type, **found)
         if config.longest < 1:
             raise UserError(
@@ -185,12 +158,57 @@ def required_values(family, found):
     return REQUIRED_VALUES | ({"embedding_size": found["hidden_size"]} if family == "electra" else {})
 
 
+def find_values(values, names, family, source):
+    """{our name: value} out of a `config.json`, with what the family's code takes for a field that is not there.
+
+    names: our name -> the family's, or None. UserError names every field that is missing.
+    """
+    found, missing = {}, []
+    for ours, theirs in names.items():
+        if theirs is not None and values.get(theirs) is not None:
+            found[ours] = values[theirs]
+        elif ours == "pad_token_id" and family == "roberta":
+            found[ours] = 1
+        elif ours in OPTIONAL:
+            found[ours] = OPTIONAL[ours]
+        elif ours == "type_vocab_size":
+            found[ours] = 0 if family == "distilbert" else 2
+        elif ours == "classifier_dropout":  # DistilBERT falls back on 0.2, the others on their hidden dropout
+            found[ours] = 0.2 if family == "distilbert" else found["hidden_dropout_prob"]
+        else:
+            missing.append(theirs)
+    if missing:
+        raise UserError(f"{source}: missing {', '.join(missing)}")
+    return found
+
+
+def check_values(found, values, names, family, source):
+    """UserError for a value that makes no sense, or that we do not implement."""
+    for ours, low, high in LIMITS:
+        if not low <= found[ours] <= high:
+            name = names[ours] or ours
+            raise UserError(f"{source}: {name} is {shown(found[ours])}; expected a number from {low} to {high}")
+    if found["pad_token_id"] >= found["vocab_size"]:
+        pad = shown(found["pad_token_id"])
+        raise UserError(f"{source}: pad_token_id is {pad}, but vocab_size {found['vocab_size']}")
+    for name, only in required_values(family, found).items():
+        if values.get(name, only) != only:
+            raise UserError(f"{source}: {name} is {shown(values[name])}; only {only!r} is supported")
+    if found["hidden_act"] not in ACTIVATIONS:
+        name = names["hidden_act"]
+        raise UserError(f"{source}: {name} is {shown(found['hidden_act'])}; supported: {', '.join(ACTIVATIONS)}")
+    if found["hidden_size"] % found["num_attention_heads"]:
+        raise UserError(
+            f"{source}: {found['num_attention_heads']} heads do not divide a width of {found['hidden_size']}"
+        )
+
+
 def read_config(folder):
     """The `EncoderConfig` of a checkpoint folder."""
     return EncoderConfig.from_file(Path(folder) / "config.json")
 
 
-def _check_type(value, wanted, where):
+def check_type(value, wanted, where):
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
         return
     if not isinstance(value, wanted) or isinstance(value, bool):

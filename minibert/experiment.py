@@ -8,7 +8,7 @@ Each row's result is kept under OUTPUT/work as soon as it is there, so that --re
 import hashlib
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ import torch
 
 from . import baselines, metrics
 from .batch import bucketed_batches, padding_fraction
-from .data import Columns, balanced_weights, load_task
+from .data import Columns, balanced_weights, load_also_test, load_task
 from .evaluate import predict
 from .fast import touched_rows
 from .frozen import encode, fit_heads
@@ -25,7 +25,7 @@ from .load import put_head, read_encoder, read_tokenizer, save_classifier
 from .metrics import softmax
 from .plumbing import processes
 from .plumbing.checkpoint import commit_of, find_checkpoint
-from .plumbing.device import resolve_device, resolve_precision
+from .plumbing.device import be_deterministic, resolve_device, resolve_precision
 from .plumbing.files import UserError, one_line, read_checked_json, write_checked_json
 from .plumbing.resume import Log, read_progress
 from .tokenizer import check_vocabulary, longest_in_windows
@@ -54,6 +54,7 @@ class Job:
     facts: list  # what the run begins with, in lines for a person
     say: object  # prints lines, or does nothing
     features: dict | None = None  # `frozen_features`, once they are known
+    also: dict = field(default_factory=dict)  # name -> Dataset: further test sets
 
     def pretrained(self):
         """The pretrained encoder; it is read again only when a training has changed it."""
@@ -83,6 +84,8 @@ def prepare(options, folder, say):
     """Read and check all that a run needs: a `Job`. Nothing is written. Raises UserError."""
     device = resolve_device(options.device)
     precision, why = resolve_precision(options.precision, device)
+    if options.deterministic:
+        be_deterministic()
     options.quiet = options.quiet or not processes.is_first()
     columns = Columns(options.text_column, options.pair_column, options.label_column, options.group_column)
     with processes.one_after_the_other():
@@ -96,10 +99,10 @@ def prepare(options, folder, say):
     class_weights = balanced_weights(task.train.labels, len(task.train.label_names)) if balanced else None
     job = Job(options, folder, task, checkpoint, tokenizer, encoder, pooling, head, device, precision, why, {},
               class_weights, [], say)  # fmt: skip
-    job.facts += describe(job)
+    job.also = {name: load_also_test(path, task.train, columns) for name, path in options.also_test}
+    job.facts += describe(job) + describe_also(job)
     say(*job.facts)
-    for part in PARTS:
-        texts = getattr(task, part)
+    for part, texts in [*((part, getattr(task, part)) for part in PARTS), *job.also.items()]:
         job.examples[part] = tokenizer.examples(
             texts.texts, texts.pairs, texts.labels, options.max_length, options.truncation, options.windows
         )
@@ -151,6 +154,26 @@ def describe(job):
     ]
 
 
+def describe_also(job):
+    """Further test sets, in lines; a text that stands in train, too, would flatter."""
+    known = set(job.task.train.texts) | set(job.task.validation.texts)
+    lines = []
+    for (name, dataset), (_, path) in zip(job.also.items(), job.options.also_test, strict=True):
+        seen = sum(text in known for text in dataset.texts)
+        note = f"; {seen:,} of them stand in train or validation" if seen else ""
+        lines.append(f"also tested on {name}: {len(dataset):,} texts of {path}{note}")
+    return lines
+
+
+def joined(datasets):
+    """Several data sets of the same labels as one."""
+    first = datasets[0]
+    pairs = None if first.pairs is None else [pair for dataset in datasets for pair in dataset.pairs]
+    texts, labels, ids = ([one for dataset in datasets for one in getattr(dataset, name)]
+                          for name in ("texts", "labels", "ids"))  # fmt: skip
+    return replace(first, texts=texts, labels=labels, ids=ids, pairs=pairs, groups=None)
+
+
 def describe_lengths(job):
     """How long the training texts are, in a line."""
     lengths, limit = job.examples["train"].lengths, job.options.max_length
@@ -186,7 +209,7 @@ def describe_training(classifier):
 def run_rows(job):
     """Compute every row that is not kept yet: {row: {seed: result}}."""
     options = job.options
-    known = fingerprint(job.task)
+    known = fingerprint(job.task, job.also)
     results = {"majority": {}, "bag-of-words": {}, "untrained": {}, "frozen": {}, "finetuned": {}}
     for seed in options.seeds:
         if processes.is_first():
@@ -208,9 +231,10 @@ def run_rows(job):
     return {name: by_seed for name, by_seed in results.items() if by_seed}
 
 
-def fingerprint(task):
-    """A hash of all the texts and labels of a task."""
-    parts = [(part.texts, part.pairs, part.labels) for part in (task.train, task.validation, task.test)]
+def fingerprint(task, also):
+    """A hash of all the texts and labels of a task and of its further test sets."""
+    datasets = [task.train, task.validation, task.test, *also.values()]
+    parts = [(part.texts, part.pairs, part.labels) for part in datasets]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -241,46 +265,79 @@ def keep(job, key, data, compute):
     return result | {"data": data}
 
 
-def make_result(job, probabilities, seconds, trainable, validation=None, **more):
+def make_result(job, probabilities, seconds, trainable, validation=None, also=None, **more):
     """What is kept of a row: its figures on test, the probabilities behind them, and what was chosen on validation.
 
-    probabilities [N, C] are those of the test set, `validation` those of the validation set, or None.
+    probabilities [N, C] are those of the test set, `validation` those of the validation set, or None; `also` those of
+    each further test set, by its name.
     """
-    row = metrics.score(job.task.test.labels, probabilities, job.label_names)
+    row = score_of(job, job.task.test, probabilities)
     row |= {"seconds": round(seconds, 1), "trainable_parameters": trainable}
+    if also:
+        more["also"] = {
+            name: {"row": score_of(job, job.also[name], values), "probabilities": np.round(values, 9).tolist()}
+            for name, values in also.items()
+        }
     if validation is not None:
         more["validation_probabilities"] = np.round(validation, 9).tolist()
     return {"row": row, "probabilities": np.round(probabilities, 9).tolist(), **more}
 
 
+def score_of(job, dataset, probabilities):
+    """The figures of a data set's probabilities; where labels are numbers of something, how far off they are, too."""
+    row = metrics.score(dataset.labels, probabilities, job.label_names)
+    if job.task.unit:
+        values = [float(name) for name in job.label_names]
+        guesses = np.asarray(probabilities).argmax(1)
+        row["mean_absolute_error"] = metrics.mean_absolute_error(dataset.labels, guesses, values)
+    return row
+
+
+def of_classifier(job, classifier, parts):
+    """[probabilities of each part], and those of all further test sets by name; the classifier lies on the device."""
+    found = {
+        part: softmax(predict(classifier, job.examples[part], job.device, job.precision, job.options.quiet,
+                              f"predicting {part}"))
+        for part in (*parts, *job.also)
+    }  # fmt: skip
+    return [found[part] for part in parts], {name: found[name] for name in job.also}
+
+
 def majority_row(job):
     """Always the biggest class."""
     started = time.monotonic()
-    probabilities = baselines.majority(job.task.train.labels, len(job.label_names), len(job.task.test))
-    return make_result(job, probabilities, time.monotonic() - started, 0)
+    def shares(dataset):
+        return baselines.majority(job.task.train.labels, len(job.label_names), len(dataset))
+
+    also = {name: shares(dataset) for name, dataset in job.also.items()}
+    return make_result(job, shares(job.task.test), time.monotonic() - started, 0, also=also)
 
 
 def bag_of_words_row(job):
     """Logistic regression on words and pairs of words."""
     job.say("", "bag of words")
     started = time.monotonic()
-    probabilities, parameters, tried = baselines.bag_of_words(job.task, job.class_weights, job.options.quiet)
+    wide = replace(job.task, test=joined([job.task.test, *job.also.values()]))
+    probabilities, parameters, tried = baselines.bag_of_words(wide, job.class_weights, job.options.quiet)
+    ends = np.cumsum([len(job.task.test), *map(len, job.also.values())])
+    probabilities, *others = np.split(probabilities, ends[:-1])
+    also = dict(zip(job.also, others, strict=True))
     best = tried[0]
     job.say(f"  chosen on validation: {best['setting']}, accuracy {best['accuracy']:.4f}")
     seconds = time.monotonic() - started
-    return make_result(job, probabilities, seconds, parameters, tried=tried, validation_accuracy=best["accuracy"])
+    return make_result(
+        job, probabilities, seconds, parameters, also=also, tried=tried, validation_accuracy=best["accuracy"]
+    )
 
 
 def untrained_row(job, seed):
     """The pretrained encoder under the random head that fine-tuning starts from: nobody should expect sense of it."""
     started = time.monotonic()
     classifier = put_head(read_encoder(job.checkpoint), job.label_names, job.pooling, job.head, seed)
-    probabilities = softmax(predict(
-        classifier.to(job.device), job.examples["test"], job.device, job.precision, job.options.quiet, "untrained"
-    ))  # fmt: skip
+    (probabilities,), also = of_classifier(job, classifier.to(job.device), ["test"])
     if not processes.is_first():
         return None
-    return make_result(job, probabilities, time.monotonic() - started, 0)
+    return make_result(job, probabilities, time.monotonic() - started, 0, also=also)
 
 
 def ensemble_row(job, members):
@@ -289,8 +346,12 @@ def ensemble_row(job, members):
         np.mean([np.array(member[key]) for member in members], axis=0)
         for key in ("probabilities", "validation_probabilities")
     )
+    also = {
+        name: np.mean([np.array(member["also"][name]["probabilities"]) for member in members], axis=0)
+        for name in job.also
+    }
     seconds, trainable = (sum(member["row"][key] for member in members) for key in ("seconds", "trainable_parameters"))
-    return make_result(job, probabilities, seconds, trainable, validation)
+    return make_result(job, probabilities, seconds, trainable, validation, also)
 
 
 def frozen_poolings(options, encoder):
@@ -331,7 +392,7 @@ def fit_frozen_row(job, seed, features, started):
         f"accuracy {best['accuracy']:.4f}"
     )
     with torch.inference_mode():
-        validation, probabilities = (softmax(head(features[part][pooling]).numpy()) for part in ("validation", "test"))
+        found = {part: softmax(head(features[part][pooling]).numpy()) for part in ("validation", "test", *job.also)}
     encoder = job.pretrained().cpu()
     pooler = encoder.pooler
     classifier = Classifier(encoder, job.label_names, pooling, head_name)
@@ -341,8 +402,9 @@ def fit_frozen_row(job, seed, features, started):
     trainable = sum(parameter.numel() for parameter in head.parameters())
     seconds = time.monotonic() - started
     return make_result(
-        job, probabilities, seconds, trainable, validation, tried=tried, validation_accuracy=best["accuracy"]
-    )
+        job, found["test"], seconds, trainable, found["validation"], {name: found[name] for name in job.also},
+        tried=tried, validation_accuracy=best["accuracy"],
+    )  # fmt: skip
 
 
 def frozen_features(job):
@@ -377,6 +439,25 @@ def vectors_of_texts(job, results):
 def finetuned_row(job, seed):
     """Train encoder and head together, keep the best epoch on validation, score on test."""
     job.say("", f"fine-tuning, seed {seed}")
+    classifier, progress = finetune(job, seed)
+    started = time.monotonic()
+    (validation, probabilities), also = of_classifier(job, classifier, ["validation", "test"])
+    if not processes.is_first():
+        return None
+    seconds = progress.seconds + time.monotonic() - started
+    job.say(f"  kept epoch {progress.best_epoch + 1}: validation accuracy {progress.best_accuracy:.4f}")
+    save_if_best(job, "finetuned", seed, progress.best_accuracy, classifier.cpu())
+    return make_result(
+        job, probabilities, seconds, classifier.parameter_table()[-1][1], validation, also,
+        best_epoch=progress.best_epoch + 1, validation_accuracy=progress.best_accuracy,
+    )  # fmt: skip
+
+
+def finetune(job, seed, stop_after=None):
+    """Train from where the job's kept state stands, or from the start: (classifier with its best weights, Progress).
+
+    stop_after: stop for now after so many epochs of the schedule.
+    """
     options = job.options
     classifier = new_training(job, seed)
     state = job.training_state(seed)
@@ -390,22 +471,9 @@ def finetuned_row(job, seed):
         progress = train(
             classifier, job.examples["train"], job.examples["validation"], train_settings(job, seed), job.device,
             job.class_weights, state, True, log and (lambda record: log({"seed": seed, **record})), options.quiet,
-            "fine-tuning", checkpoint_every=options.checkpoint_every,
+            "fine-tuning", checkpoint_every=options.checkpoint_every, stop_after=stop_after,
         )  # fmt: skip
-    started = time.monotonic()
-    validation, probabilities = (
-        softmax(predict(classifier, job.examples[part], job.device, job.precision, options.quiet, f"predicting {part}"))
-        for part in ("validation", "test")
-    )
-    if not processes.is_first():
-        return None
-    seconds = progress.seconds + time.monotonic() - started
-    job.say(f"  kept epoch {progress.best_epoch + 1}: validation accuracy {progress.best_accuracy:.4f}")
-    save_if_best(job, "finetuned", seed, progress.best_accuracy, classifier.cpu())
-    return make_result(
-        job, probabilities, seconds, classifier.parameter_table()[-1][1], validation,
-        best_epoch=progress.best_epoch + 1, validation_accuracy=progress.best_accuracy,
-    )  # fmt: skip
+    return classifier, progress
 
 
 def new_training(job, seed):

@@ -9,7 +9,7 @@ import re
 import sys
 from pathlib import Path
 
-from .plumbing.command import Parser, number, run_command
+from .plumbing.command import Parser, number, run_command, warmup
 from .plumbing.files import UserError, read_json, remove_leftovers, shown, write_json
 from .plumbing.lock import only_run_in
 from .recipes import DEFAULTS, RECIPES, TASK_DEFAULTS
@@ -36,6 +36,7 @@ def run(options, processes):
     from .plumbing.checkpoint import commit_of
     from .plumbing.resume import machine
     from .report import write_report
+    from .sweep import make_trials, run_sweep
 
     talks = processes.is_first() and not options.quiet
     say = (lambda *lines: print(*lines, sep="\n", flush=True)) if talks else (lambda *lines: None)
@@ -47,12 +48,17 @@ def run(options, processes):
     if options.recipe:
         say(f"recipe {options.recipe}: {RECIPES[options.recipe]}")
     job = prepare(options, folder, say)
+    trials = make_trials(options, parse, job.encoder)
     if options.dry_run:
+        if trials:
+            say(f"sweep: {len(trials)} trials would be tried", *(f"  {trial.name}" for trial in trials))
         if options.mode in ("both", "finetune"):
             new_training(job, options.seeds[0])
         updates = -(-len(job.examples["train"]) // options.batch_size) * options.epochs
         say(f"dry run: {updates:,} updates in {options.epochs} epochs would follow, for each seed; nothing was written")
         return 0
+    if options.sweep:
+        processes.refuse("--sweep")
     processes.wait_for_all()  # all have looked at the folder before the first one writes there
     if not processes.is_first():
         run_rows(job)
@@ -62,6 +68,8 @@ def run(options, processes):
         remove_leftovers(folder)
         found = {"commit": commit_of(job.checkpoint), "weights": weights_hash(job.encoder), "machine": machine()}
         keep_settings(folder, settings | found, say)
+        if trials:
+            job = run_sweep(job, trials, say)
         results = run_rows(job)
         with processes.alone():
             write_report(job, results, vectors_of_texts(job, results))
@@ -122,6 +130,7 @@ def parse(argv):
     add_data_options(parser)
     add_experiment_options(parser.add_argument_group("experiments"))
     add_training_options(parser.add_argument_group("fine-tuning"))
+    add_sweep_options(parser.add_argument_group("search for settings"))
     add_text_options(parser.add_argument_group("text and head"))
     add_machine_options(parser.add_argument_group("machine and output"))
     first = Parser(add_help=False)  # what a recipe says becomes the defaults, so that whatever is typed overrides it
@@ -135,6 +144,13 @@ def parse(argv):
         if getattr(options, key) is None and not native:
             setattr(options, key, value)
     options.seeds = options.seeds or [options.seed]
+    if options.sweep_random and not options.sweep:
+        raise UserError("--sweep-random: says how many trials of a --sweep to draw, and there is none")
+    if options.sweep and options.mode == "frozen":
+        raise UserError("--sweep: tries settings of fine-tuning; --mode frozen tries all its heads anyway")
+    names = [name for name, _ in options.also_test]
+    if len(set(names)) != len(names):
+        raise UserError(f"--also-test: {', '.join(names)}: each needs a name of its own")
     task = options.task if options.task in TASKS else Path(options.task).stem
     options.output = options.output or str(Path("runs") / task)
     options.arguments = list(sys.argv[1:] if argv is None else argv)
@@ -156,6 +172,9 @@ def add_data_options(parser):
     add("--text-column", default="text", help="of your own file: the column of texts")
     add("--pair-column", default="text_pair", help="of your own file: the column of second texts, if it has one")
     add("--label-column", default="label", help="of your own file: the column of labels")
+    add("--also-test", type=named_path, action="append", default=[], metavar="NAME=PATH",
+        help="score all rows on this file (columns as above) or folder of LABEL/*.txt, too: another domain, or texts "
+        "made to be hard; may be given several times")  # fmt: skip
     add("--group-column", help="of your own file: give accuracy for each value of this column, too")
 
 
@@ -203,6 +222,14 @@ def add_training_options(group):
     add("--seeds", type=seed_list, metavar="A,B,C", help="run once for each and report mean and spread")
 
 
+def add_sweep_options(group):
+    add = group.add_argument
+    add("--sweep", nargs="+", metavar="NAME=A,B", default=[],
+        help="try all combinations of these values of options, such as lr=2e-5,5e-5 epochs=2,3, on validation; half of "
+        "the trials are dropped after 1, 2, 4, ... epochs, and the best one is trained on and tested once")  # fmt: skip
+    add("--sweep-random", type=number(int, 1), metavar="N", help="try N of the combinations, drawn by --seed")
+
+
 def add_text_options(group):
     add, poolings = group.add_argument, ("cls", "mean", "pooler")
     add("--max-length", type=number(int, 5), default=256, help="tokens per text, special ones included")
@@ -218,6 +245,7 @@ def add_machine_options(group):
     add = group.add_argument
     add("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto", help="auto: bf16 where it is fast")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if there is one")
+    add("--deterministic", action="store_true", help="on a GPU: only kernels whose bits repeat (a CPU's always do)")
     add("--compile", action="store_true", help="torch.compile the model (on a CPU: no gain in bf16, needs g++)")
     add("--output", metavar="DIR", help="where the run is kept (default: runs/TASK)")
     add("--resume", action="store_true", help="go on with the run in --output")
@@ -233,12 +261,12 @@ def per_task(key):
     return f"(default: {', '.join([str(usual), *others])})"
 
 
-def warmup(text):
-    """An argparse type: a share in [0, 1) or a whole number of updates."""
-    value = number(float, 0, 10**9)(text)
-    if value >= 1 and value != int(value):
-        raise argparse.ArgumentTypeError(f"{text}: below 1 it is a share of the updates, from 1 on their whole number")
-    return value
+def named_path(text):
+    """An argparse type: "NAME=PATH" -> (name, path)."""
+    name, equals, path = text.partition("=")
+    if not (name.strip() and equals and path) or name in ("train", "validation", "test"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=PATH with a name of its own")
+    return name, path
 
 
 def frozen_parts(text):

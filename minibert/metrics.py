@@ -92,8 +92,8 @@ def precision_recall_f1(labels, predictions, average=None, num_classes=None):
     f1        = their harmonic mean, 2 * right / (predictions + examples); 0 / 0 counts as 0 everywhere
 
     average=None returns arrays [C]: precision, recall, f1, support (examples per class). The other choices
-    return three floats and N. A class below `num_classes` that never occurs scores 0 and pulls macro down;
-    without `num_classes`, macro leaves out classes that occur neither in labels nor in predictions, as scikit-learn does.
+    return three floats and N. A class below `num_classes` that never occurs scores 0 and pulls macro down; where
+    `num_classes` is not given, macro leaves out classes that never occur, as scikit-learn does.
       "macro"     plain mean over classes: a rare class counts as much as a common one
       "weighted"  mean over classes by support: common classes dominate
       "micro"     pool the counts of all classes first; with one label per example all three equal accuracy
@@ -274,6 +274,12 @@ def classification_report(labels, predictions, label_names):
         lines.append(f"{name:{width}}  {precision:>9}  {recall:>7}  {f1:>7}  {support:>7}")
     lines.insert(1 + classes, "")  # a gap between the classes and what sums them up
     return "\n".join(lines)
+
+
+def mean_absolute_error(labels, predictions, values):
+    """How far off the predictions are on average. labels, predictions: [N] class indices; values: [C] their numbers."""
+    values = np.asarray(values, dtype=np.float64)
+    return float(np.abs(values[np.asarray(labels)] - values[np.asarray(predictions)]).mean())
 
 
 def score(labels, probabilities, label_names):

@@ -76,18 +76,16 @@ class Tokenizer:
             firsts = self.pieces(texts[start : start + CHUNK])
             if pairs is None:
                 for whole in firsts:
-                    first = truncate(whole, max_length - 2, truncation)
+                    first, _ = self.fit(whole, None, max_length, truncation)
                     ids = [self.cls_id, *first, self.sep_id]
                     sequences.append(Sequence(np.array(ids, dtype=np.int32), len(ids), len(whole) + 2))
             else:
-                for first, second in zip(firsts, self.pieces(pairs[start : start + CHUNK]), strict=True):
-                    special = 2 + len(separators)
-                    whole = len(first) + len(second) + special
-                    room, second_room = divide_room(len(first), len(second), max_length - special)
-                    first, second = truncate(first, room, truncation), truncate(second, second_room, truncation)
+                for whole, second_whole in zip(firsts, self.pieces(pairs[start : start + CHUNK]), strict=True):
+                    first, second = self.fit(whole, second_whole, max_length, truncation)
                     ids = [self.cls_id, *first, *separators, *second, self.sep_id]
                     first_length = len(ids) if self.is_roberta else len(first) + 2
-                    sequences.append(Sequence(np.array(ids, dtype=np.int32), first_length, whole))
+                    whole_length = len(whole) + len(second_whole) + 2 + len(separators)
+                    sequences.append(Sequence(np.array(ids, dtype=np.int32), first_length, whole_length))
             if progress:
                 progress(len(firsts))
         return sequences
@@ -111,6 +109,33 @@ class Tokenizer:
                 raise UserError(f"--windows {windows}: windows are made of single texts, not of pairs")
             return WindowedExamples(self.encode_windows(texts, windows, max_length), labels, self.pad_id)
         return Examples(self.encode(texts, pairs, max_length, truncation), labels, self.pad_id)
+
+    def fit(self, first, second, max_length, truncation):
+        """What is kept of a text's pieces and of its pair's (None: no pair): two lists that fit into max_length."""
+        if second is None:
+            return truncate(first, max_length - 2, truncation), None
+        room, second_room = divide_room(len(first), len(second), max_length - (4 if self.is_roberta else 3))
+        return truncate(first, room, truncation), truncate(second, second_room, truncation)
+
+    def locate(self, text, pair=None, max_length=None, truncation="head", windows=1):
+        """Where each token of what `examples` makes of this text stands in it: for each window a list of T places.
+
+        A place is (0 for the text or 1 for its pair, first character, one beyond the last), or None: a special token.
+        """
+        wholes = []
+        for number, part in enumerate([text] if pair is None else [text, pair]):
+            with library_errors(f"{self.source}: cannot read a text"):
+                encoding = self.backend.encode(part, add_special_tokens=False)
+            wholes.append([(number, *offsets) for offsets in encoding.offsets])
+        max_length = self.max_length if max_length is None else max_length
+        if windows > 1:
+            room, whole = max_length - 2, wholes[0]
+            starts = window_starts(len(whole), room, windows)
+            return [[None, *whole[start : start + room], None] for start in starts]
+        first, second = self.fit(wholes[0], None if pair is None else wholes[1], max_length, truncation)
+        if second is None:
+            return [[None, *first, None]]
+        return [[None, *first, *[None] * (2 if self.is_roberta else 1), *second, None]]
 
     def pieces(self, texts):
         """The ids of each text's pieces, no special tokens, nothing cut. The library works on all cores."""

@@ -112,13 +112,13 @@ class Classification:
 
 
 def train(model, examples, validation, settings, device, class_weights=None, checkpoint=None, resume=False, log=None,
-          quiet=False, name="training", objective=None, checkpoint_every=None):  # fmt: skip
+          quiet=False, name="training", objective=None, checkpoint_every=None, stop_after=None):  # fmt: skip
     """Train `model` in place and leave it with the weights of its best epoch on `validation`. Returns `Progress`.
 
     class_weights: [C] factors for each class's loss, or None. checkpoint: a path to keep the run's state in, every
     `checkpoint_every` seconds (300), after each epoch, and when a signal asks for it. resume: go on from that state; on
     CPU the result is bit for bit that of an uninterrupted run. log: called with a dict every few updates and after each
-    epoch. objective: `Classification`, or another one.
+    epoch. objective: `Classification`, or another one. stop_after: after so many epochs of the schedule, stop for now.
     Raises UserError when the loss is not finite, and Stopped when a signal ends the training.
     """
     torch.manual_seed(processes.own_seed(settings.seed))  # dropout; the batches have a generator of their own
@@ -128,7 +128,7 @@ def train(model, examples, validation, settings, device, class_weights=None, che
     if resume:
         run.load()
     with run.show(name), finish_first() if checkpoint else contextlib.nullcontext():
-        while run.progress.epoch < settings.epochs:
+        while run.progress.epoch < min(settings.epochs, stop_after or settings.epochs):
             model.train(objective.dropout)
             for batch in run.rest_of_epoch():
                 update(run, batch)

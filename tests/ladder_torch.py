@@ -28,6 +28,8 @@ VARIANTS = (
     "pooler-reads-mean#padded",
     "first-gradient-dropped#and-not-counted",
     "nothing-updated#but-decayed",
+    "square-overwritten#with-eps",
+    "correction-without-root#of-the-square",
     "softmax-over-heads#added",
     "schedule-polynomial#end",
     "ties-in-order-of-appearance#reversed",
@@ -594,6 +596,9 @@ ONLY_FOLDED = (
 )  # fmt: skip
 
 
+OF_SQUARE = "correction-without-root#of-the-square"
+
+
 class Moments:
     """What AdamW remembers of one parameter."""
 
@@ -644,18 +649,26 @@ def adam_step(parameter, gradient, state, lr, beta1, beta2, eps, decay):
     t += wrong("bias-correction-off-by-one") - wrong("bias-correction-from-step-0")
     b1, b2 = (beta2, beta1) if wrong("betas-swapped") != wrong("betas-swapped-in-correction") else (beta1, beta2)
     c1, c2 = torch.tensor(1 - b1**t, dtype=torch.float64), torch.tensor(1 - b2**t, dtype=torch.float64)
+    if wrong("power-as-product"):
+        c1, c2 = torch.tensor(1 - b1 * t, dtype=torch.float64), torch.tensor(1 - b2 * t, dtype=torch.float64)
     if wrong("no-bias-correction", "only-square-corrected"):
         c1 = torch.ones_like(c1)
     if wrong("no-bias-correction", "only-mean-corrected"):
         c2 = torch.ones_like(c2)
     rate = lr
-    if wrong("folded-bias-correction", *ONLY_FOLDED):
-        root = c2 if wrong("correction-without-root") else c2.sqrt()
+    if wrong("folded-bias-correction", *ONLY_FOLDED) and not wrong(OF_SQUARE):
+        root = c2 if wrong("correction-without-root") and "#" not in str(WRONG) else c2.sqrt()
         rate = float(lr * c1 / root if wrong("correction-upside-down") else lr * root / c1)
     else:
-        mean, square = mean / c1.to(mean), square / c2.to(mean)
+        mean, square = mean / c1.to(mean), square / (c2**2 if wrong(OF_SQUARE) else c2).to(mean)
+    if wrong("corrected-moments-stored"):
+        state.mean, state.square = mean, square
     root = (square + eps).sqrt() if wrong("eps-inside-root") else square.sqrt() + (0 if wrong("eps-missing") else eps)
     update = rate * mean / (square + eps if wrong("root-missing") else root)
+    if wrong("square-overwritten"):
+        state.square = root if wrong("square-overwritten#with-eps") else square.sqrt()
+    if wrong("learning-rate-twice"):
+        update = lr * update
     if wrong("nothing-updated") and not wrong("nothing-updated#but-decayed"):
         return parameter, rate
     update = update * (-1 if wrong("step-uphill") else 0 if wrong("nothing-updated") else 1)

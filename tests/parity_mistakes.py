@@ -1039,6 +1039,25 @@ MISTAKES = (
             "        if step == 1:\n            history.append(parameter)\n            continue\n        settings =",
         ),
     ),
+    Mistake("learning-rate-twice", "adamw", "parameter - lr * true_mean", "parameter - lr * lr * true_mean"),
+    Mistake(
+        "corrected-moments-stored",
+        "adamw",
+        TRUE_MEAN + TRUE_SQUARE,
+        TRUE_MEAN + TRUE_SQUARE + "    mean, square = true_mean, true_square\n",
+    ),
+    Mistake(
+        "square-overwritten",
+        "adamw",
+        TRUE_MEAN + TRUE_SQUARE + ADAM_RESULT,
+        FOLDED.replace("np.sqrt(square)", "square").replace("    return", "    square = np.sqrt(square)\n    return"),
+    ),
+    Mistake(
+        "power-as-product",
+        "adamw",
+        TRUE_MEAN + TRUE_SQUARE,
+        (TRUE_MEAN + TRUE_SQUARE).replace("**step", " * step"),
+    ),
     Mistake("step-uphill", "adamw", "parameter - lr * true_mean", "parameter + lr * true_mean"),
     Mistake(
         "nothing-updated",

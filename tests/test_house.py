@@ -16,7 +16,7 @@ README = PACKAGE.parent / "README.md"
 
 STORY = (
     "config", "model", "head", "batch", "tokenizer", "names", "load", "metrics", "optim", "evaluate", "train",
-    "baselines", "frozen", "explain", "experiment", "recipes", "finetune", "predict", "explore",
+    "baselines", "frozen", "explain", "experiment", "recipes", "sweep", "finetune", "predict", "explore",
 )  # fmt: skip
 WINGS = ("data", "fast", "report", "distill", "parity", "plumbing")
 
@@ -170,3 +170,10 @@ def test_the_command_line_offers_what_the_code_has():
             finetune.parse(["reviews", f"--{flag}", "nothing"])
     assert parsed.task == "reviews"
     assert set(HEADS) == {"linear", "mlp"} | {head for _, head in NATIVE.values()}  # `native` offers the others
+
+
+def test_a_wheel_holds_every_folder_of_the_package():
+    text = (PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8")
+    listed = set(re.findall(r'"([\w.]+)"', re.search(r"packages = \[(.*?)\]", text, re.S)[1]))
+    folders = {path.parent.relative_to(PACKAGE.parent).as_posix() for path in PACKAGE.rglob("__init__.py")}
+    assert listed == {folder.replace("/", ".") for folder in folders} | {"minibert.weights"}

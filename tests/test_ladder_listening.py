@@ -196,12 +196,12 @@ def test_multihead_attention_passes(need_weights):
     [
         (BertLayer, DroppedScores, ["dropout-on-masked-scores"], "drops: masked scores; attention output"),
         (BertLayer, NothingDropped, ["no-dropout-on-probabilities"], "nothing on: probabilities"),
-        (BeforeDense, SelfAttention, ["dropout-before-dense + dropout-inside-feed-forward"], "context; inside the feed"),
+        (BeforeDense, SelfAttention, ["dropout-before-dense + dropout-inside-feed-forward"], "context; inside"),
         (OnSum, SelfAttention, ["dropout-on-sum"], "probabilities; first sum; second sum"),
         (AfterNorm, SelfAttention, ["dropout-after-layer-norm"], "after the first LayerNorm; after the second"),
         (Unused, SelfAttention, ["dropout-result-unused"], "probabilities; attention output"),
         (OnSum, DroppedScores, ["dropout-on-masked-scores + dropout-on-sum"], "masked scores; first sum; second sum"),
-        (TanhGelu, SelfAttention, ["gelu-tanh + dropout-before-dense + dropout-inside-feed-forward"], "context; inside"),
+        (TanhGelu, SelfAttention, ["gelu-tanh + dropout-before-dense + dropout-inside-feed-forward"], "context"),
     ],
 )
 def test_where_a_wrong_layer_drops_is_said_in_words(layer, attention, names, heard):

@@ -30,13 +30,13 @@ BY_BEHAVIOUR = {"dropout-in-evaluation", "different-each-time", "state-shared"}
 
 @functools.cache
 def patched_numpy(mistake, dtype):
-    """The results of my_bert_numpy.py with one mistake: at the rung where it should be noticed, and at those before."""
+    """The results of my_bert_numpy.py with one mistake: where it is noticed; dtype "before": at the rungs before."""
     module = ModuleType("mine")
     exec(compile(parity_mistakes.broken(mistake), "mine.py", "exec"), vars(module))
     noticed = [rung.name for rung in RUNGS].index(mistake.rung)
-    before = RUNGS[:noticed] if dtype == "float32" else ()
+    before = RUNGS[:noticed] if dtype == "before" else ()
     with np.errstate(all="ignore"):
-        return run_ladder(module, REFERENCES, (*before, RUNGS[noticed]), dtype)
+        return run_ladder(module, REFERENCES, before or [RUNGS[noticed]], dtype.replace("before", "float32"))
 
 
 @functools.cache
@@ -93,10 +93,16 @@ def plain(name):
 
 @pytest.mark.parametrize("mistake", parity_mistakes.MISTAKES, ids=lambda mistake: f"{mistake.rung}-{mistake.name}")
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_mistake_in_numpy_fails_its_rung_and_none_before_and_is_named_alone(mistake, dtype):
-    *before, result = patched_numpy(mistake, dtype)
+def test_a_mistake_in_numpy_fails_its_rung_and_is_named_alone(mistake, dtype):
+    (result,) = patched_numpy(mistake, dtype)
     assert (result.status, result.mistakes) == ("DIFF", [mistake.name])
-    assert [earlier.rung for earlier in before if earlier.status != "OK"] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mistake", parity_mistakes.MISTAKES, ids=lambda mistake: f"{mistake.rung}-{mistake.name}")
+def test_a_mistake_in_numpy_fails_no_rung_before_its_own(mistake):
+    if mistake.rung != RUNGS[0].name:
+        assert [result.rung for result in patched_numpy(mistake, "before") if result.status != "OK"] == []
 
 
 @pytest.mark.parametrize("rung", [rung for rung in RUNGS if not rung.places], ids=lambda rung: rung.name)
@@ -125,7 +131,7 @@ def test_all_mistakes_are_caught_and_at_least_97_of_100_are_named_alone():
     for rung, names in by_home().items():
         for dtype in DTYPES if rung != "train" else ["float32"]:
             results += [(plain(name), patched_torch(rung, name, dtype)) for name in names]
-    assert len(results) > 900
+    assert len(results) > 850
     assert all(result.failed and name in result.mistakes for name, result in results)
     assert sum(result.mistakes == [name] for name, result in results) >= 0.97 * len(results)
 
@@ -194,12 +200,12 @@ def test_stored_mistakes_in_words_are_all_different(rung):
 
 
 @pytest.mark.parametrize("rung", ["loss_and_gradients", "train"])
-def test_stored_mistakes_differ_from_each_other_and_from_the_right_answer_by_more_than_the_tolerance(rung):
+def test_stored_mistakes_differ_from_each_other_and_from_the_right_answer_by_more_than_rounding(rung):
     values, _ = REFERENCES.mistakes(RUNG[rung])
     for name, one in values.items():
-        assert np.abs(one - REFERENCES.arrays[f"{rung}/right"]).max() > 10 * RUNG[rung].tolerance
+        assert np.abs(one - REFERENCES.arrays[f"{rung}/right"]).max() > 10 * RUNG[rung].double
         for other in values:
-            assert name == other or np.abs(one - values[other]).max() > RUNG[rung].tolerance, (name, other)
+            assert name == other or np.abs(one - values[other]).max() > 5 * RUNG[rung].double, (name, other)
 
 
 @NUMERIC

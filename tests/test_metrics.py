@@ -49,7 +49,7 @@ def test_macro_leaves_out_classes_that_never_occur_unless_the_number_of_classes_
     labels, predictions = [0, 3, 3], [3, 3, 3]  # F1: 0 for class 0, 4/5 for class 3
     assert metrics.precision_recall_f1(labels, predictions, "macro")[2] == pytest.approx(0.4)  # scikit-learn's answer
     assert metrics.precision_recall_f1(labels, predictions, "macro", num_classes=4)[2] == pytest.approx(0.2)
-    assert metrics.precision_recall_f1([0, 1, 1], [0, 3, 3], "macro")[2] == pytest.approx(1 / 3)  # predicted only: counts
+    assert metrics.precision_recall_f1([0, 1, 1], [0, 3, 3], "macro")[2] == pytest.approx(1 / 3)  # 3: only predicted
     for average in ("weighted", "micro"):
         given, not_given = (metrics.precision_recall_f1(labels, predictions, average, number) for number in (4, None))
         assert given == not_given

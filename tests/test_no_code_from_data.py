@@ -14,7 +14,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "yaml", "code", "codeop"}
 BUILTINS = {"eval", "exec", "compile", "__import__"}
 METHODS = {"extractall", "extract", "unpack_archive", "load_module"}
-CALLS = {"os.system", "os.popen", "torch.load", "np.load", "numpy.load", "torch.hub.load", "torch.jit.load", "shutil.unpack_archive"}
+CALLS = {"os.system", "os.popen", "torch.load", "torch.hub.load", "torch.jit.load", "np.load", "numpy.load"}
 ALLOWED = {"parity/module/find.py": {"compile", "exec"}}  # the learner's own file, which the learner names
 KEYWORDS = {"trust_remote_code", "allow_pickle", "shell"}
 

@@ -20,6 +20,7 @@ from test_train import CPU, tiny_classifier, token_examples
 
 import minibert
 from minibert import finetune
+from minibert.distill import __main__ as distill
 from minibert.evaluate import predict
 from minibert.plumbing import processes
 from minibert.plumbing.files import UserError, read_json
@@ -154,6 +155,24 @@ def test_a_stopped_run_goes_on_with_another_number_of_processes(still_bert, tmp_
     done = torchrun(3, "-m", "minibert.finetune", *arguments, "--resume")
     assert done.returncode == 0, done.stderr[-2000:]
     assert difference(tmp_path / "unbroken" / "finetuned", tmp_path / "run" / "finetuned") <= 1e-5
+
+
+@pytest.mark.parametrize("losses", ["hidden,relations", "logits"])
+def test_a_distillation_gives_the_student_that_one_process_gives(still_bert, tmp_path, losses):
+    lines = [f"the film number {i} was {'un' * (i % 3)}affable" for i in range(41)]
+    (tmp_path / "text.txt").write_text("\n".join(lines) + "\n")
+    common = [still_bert, tmp_path / "text.txt", "--layers", 1, "--epochs", 2, "--batch-size", 8, "--precision", "fp32",
+              "--full-precision", "--losses", losses, "--quiet"]  # fmt: skip
+    common = [str(part) for part in common]
+    distill.main([*common, "--output", str(tmp_path / "one")])
+    done = torchrun(3, "-m", "minibert.distill", *common, "--output", tmp_path / "three")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert difference(tmp_path / "one", tmp_path / "three") <= 1e-5
+    logs = [[json.loads(line) for line in (tmp_path / run / "log.jsonl").read_text().splitlines()]
+            for run in ("one", "three")]  # fmt: skip
+    for one, three in zip(*logs, strict=True):
+        assert one.keys() == three.keys()
+        assert all(one[key] == pytest.approx(three[key], abs=1e-5) for key in one if key != "seconds")
 
 
 @pytest.mark.parametrize("how", ["raise UserError('a bad disk')", "os._exit(3)"])

@@ -342,7 +342,7 @@ def test_a_tokenizer_without_the_special_tokens_is_refused_by_name(tmp_path):
     with pytest.raises(UserError, match=r"no \[CLS\], \[SEP\]"):
         load_tokenizer(folder)
     (folder / "vocab.txt").write_text(text.replace("[UNK]\n", ""), encoding="utf-8")
-    with pytest.raises(UserError, match=r"has no \[UNK\]"):
+    with pytest.raises(UserError, match=r"has no '\[UNK\]'"):
         load_tokenizer(folder)
 
 

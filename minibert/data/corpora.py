@@ -3,6 +3,7 @@
 A reader takes the paths of the files (or of the one folder that holds them) and gives {"train": rows, ...}.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +27,22 @@ def read_imdb(paths):
     parts = read_label_folders(path / "aclImdb" if (path / "aclImdb").is_dir() else path)
     if "test" not in parts:
         raise UserError(f"{path}: holds no test/LABEL/*.txt; is this aclImdb?")
+    return parts
+
+
+def read_imdb_stars(paths):
+    """The same reviews, labelled with the stars that their writers gave: a file is called NUMBER_STARS.txt.
+
+    There are 1 to 4 and 7 to 10 of them; the data set leaves out reviews that are neither good nor bad.
+    """
+    parts = read_imdb(paths)
+    for part, rows in parts.items():
+        for i, row in enumerate(rows):
+            stars = re.fullmatch(r".*/[0-9]+_([0-9]{1,2})\.txt", row.id)
+            if not stars:
+                raise UserError(f"{paths[0]}: {row.id} has no stars in its name (NUMBER_STARS.txt)")
+            rows[i] = row._replace(label=stars[1])
+        parts[part] = rows
     return parts
 
 
@@ -69,20 +86,30 @@ class Corpus:
     splits: str  # where its parts come from, in words
     counts: dict  # part -> {label: texts}, as published
     sources: tuple  # of Source
+    unit: str | None = None  # what the labels are numbers of
 
 
+ACLIMDB = Source(
+    "https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz",
+    "aclImdb_v1.tar.gz",
+    "md5:7c2ac02c03563afcf9b574c7e56c153a",
+)
 CORPORA = {
     "imdb": Corpus(
         read_imdb,
         "official train and test",
         {"train": {"neg": 12_500, "pos": 12_500}, "test": {"neg": 12_500, "pos": 12_500}},
-        (
-            Source(
-                "https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz",
-                "aclImdb_v1.tar.gz",
-                "md5:7c2ac02c03563afcf9b574c7e56c153a",
-            ),
-        ),
+        (ACLIMDB,),
+    ),
+    "imdb-stars": Corpus(
+        read_imdb_stars,
+        "official train and test",
+        {
+            "train": {"1": 5_100, "2": 2_284, "3": 2_420, "4": 2_696, "7": 2_496, "8": 3_009, "9": 2_263, "10": 4_732},
+            "test": {"1": 5_022, "2": 2_302, "3": 2_541, "4": 2_635, "7": 2_307, "8": 2_850, "9": 2_344, "10": 4_999},
+        },
+        (ACLIMDB,),
+        unit="stars",
     ),
     "sms-spam": Corpus(
         read_sms,

@@ -49,6 +49,7 @@ class Task:
     validation: Dataset
     test: Dataset
     splits: str  # where the three come from, in words
+    unit: str | None = None  # what the labels are numbers of, if they are: a guess can then be near
 
 
 def label_names(rows):

@@ -46,13 +46,19 @@ def read_label_folders(folder):
     for part in ("train", "test"):
         if not (folder / part).is_dir() and part == "test":
             continue
-        rows = parts[part] = []
-        for path in tqdm(sorted((folder / part).glob("*/*.txt")), desc=f"reading {part}", leave=False, disable=None):
-            if path.parent.name != UNLABELLED:
-                text = read_text(path)
-                if not text.strip():
-                    raise UserError(f"{path}: is empty")
-                rows.append(Row(path.relative_to(folder).as_posix(), text, None, path.parent.name))
-        if not rows:
-            raise UserError(f"{folder / part}: no LABEL/*.txt files in it")
+        parts[part] = read_labels(folder / part, folder)
     return parts
+
+
+def read_labels(folder, root):
+    """Rows of a folder with LABEL/*.txt; what names each text is its path within `root`."""
+    rows = []
+    for path in tqdm(sorted(folder.glob("*/*.txt")), desc=f"reading {folder.name}", leave=False, disable=None):
+        if path.parent.name != UNLABELLED:
+            text = read_text(path)
+            if not text.strip():
+                raise UserError(f"{path}: is empty")
+            rows.append(Row(path.relative_to(root).as_posix(), text, None, path.parent.name))
+    if not rows:
+        raise UserError(f"{folder}: no LABEL/*.txt files in it")
+    return rows

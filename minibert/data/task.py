@@ -7,7 +7,7 @@ from ..plumbing.files import UserError, shown
 from .corpora import CORPORA, REVIEWS, REVIEWS_GROUP, check_published_size
 from .dataset import Task, label_names, to_dataset
 from .download import local_copies
-from .folders import read_folder
+from .folders import read_folder, read_labels
 from .splits import HELD_OUT, hold_out, stratified_subset
 from .tables import FILE_TYPES, Columns, read_table
 
@@ -25,7 +25,7 @@ def load_task(task, data=None, limit=None, test_limit=None, columns=None, sample
     columns: what the columns of a person's own file are called, a `Columns`.
     sample: `data` holds a part of the published data set on purpose; without this, a part is refused.
 
-    A million short rows take a few seconds; what a row takes in memory is its text and about 300 bytes.
+    Time and memory grow with the number of rows and no faster; a row takes its text and less than 1,000 bytes.
     Raises UserError.
     """
     columns = columns or Columns()
@@ -46,7 +46,27 @@ def load_task(task, data=None, limit=None, test_limit=None, columns=None, sample
     if test_limit:
         parts["test"] = stratified_subset(parts["test"], test_limit, "limit")
     check_enough(where, parts)
-    return Task(task if task in TASKS else Path(task).stem, splits=splits, **parts)
+    unit = CORPORA[task].unit if task in CORPORA else None
+    return Task(task if task in TASKS else Path(task).stem, splits=splits, unit=unit, **parts)
+
+
+def load_also_test(path, train, columns=None):
+    """A `Dataset` that what learns from `train` is tested on, too: another domain, or texts made to be hard.
+
+    path: a .csv/.tsv/.jsonl file with columns as in `load_task`, or a folder of LABEL/*.txt. Raises UserError.
+    """
+    path, columns, names = Path(path), replace(columns or Columns(), group=None), train.label_names
+    if not path.is_dir() and path.suffix not in FILE_TYPES:
+        raise UserError(f"{path}: --also-test takes a {'/'.join(FILE_TYPES)} file or a folder of LABEL/*.txt")
+    rows = read_labels(path, path.parent) if path.is_dir() else read_table(path, columns)
+    if (rows[0].pair is None) != (train.pairs is None):
+        raise UserError(f"{path}: {columns.pair} is here or in the training set, but not in both")
+    unknown = next((row for row in rows if row.label not in names), None)
+    if unknown:
+        raise UserError(
+            f"{path}, {unknown.id}: label {shown(unknown.label)} is none of the task's ({', '.join(names[:20])})"
+        )
+    return to_dataset(rows, names, str(path))
 
 
 def read_parts(task, data, columns, sample):

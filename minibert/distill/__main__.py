@@ -1,7 +1,7 @@
 """`python -m minibert.distill TEACHER TEXT --output FOLDER`: the command line. `run.py` does the work."""
 
 from ..data import TASKS
-from ..plumbing.command import Parser, number, run_command
+from ..plumbing.command import Parser, number, run_command, warmup
 from . import LOSSES
 
 MAX_SEED = 2**32 - 1
@@ -24,7 +24,7 @@ def parse(argv):
     )
     add = parser.add_argument
     add("teacher", help="Hub id, or folder of an encoder or a classifier")
-    add("text", help=f"a .txt file, a text a line; or the training texts of {', '.join(TASKS)}, a file or a folder")
+    add("text", help=f"a .txt file, one text per line; or {', '.join(TASKS)}, a file or a folder: its training texts")
     add("--data", metavar="PATH", help="local copy of a built-in task's data, instead of downloading it")
     add("--limit", type=number(int, 2), metavar="N", help="use only N texts")
     add("--output", metavar="DIR", required=True, help="where the student goes")
@@ -52,7 +52,8 @@ def add_training_options(group):
     add("--max-length", type=number(int, 5), default=128, help="tokens per sequence; longer texts are cut up")
     add("--lr", type=number(float, 0, 1, low_open=True), default=1e-3, help="peak learning rate")
     add("--weight-decay", type=number(float, 0, 1), default=0.01, help="decoupled, on matrices only")
-    add("--warmup", type=number(float, 0, 1), default=0.05, help="share of the updates in which the rate rises")
+    add("--warmup", type=warmup, default=0.05, metavar="SHARE|UPDATES",
+        help="updates in which the rate rises, below 1 as a share of all")  # fmt: skip
     add("--seed", type=number(int, 0, MAX_SEED), default=0, help="of the order of texts and a random start")
 
 
@@ -61,6 +62,7 @@ def add_machine_options(group):
     add("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto", help="auto: bf16 where it is fast")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if there is one")
     add("--resume", action="store_true", help="go on with the run in --output")
+    add("--checkpoint-every", type=number(float, 0), default=300.0, metavar="SECONDS", help="between saves")
     add("--quiet", action="store_true", help="print nothing but errors")
 
 

@@ -135,11 +135,12 @@ class Imitation:
         return Validation({f"held_out_{name}": round(loss, 6) for name, loss in means.items()}, sentence)
 
 
-def distill(distillation, examples, held_out, checkpoint=None, resume=False, log=None, quiet=False):
+def distill(distillation, examples, held_out, checkpoint=None, resume=False, log=None, quiet=False,
+            checkpoint_every=None):  # fmt: skip
     """Train the student in place, and leave it in eval mode; returns `Progress`.
 
-    examples, held_out: `Examples` in the student's ids. checkpoint, resume, log: as `train.train` takes them. What the
-    student scores on `held_out` before it has learned anything is logged as epoch 0.
+    examples, held_out: `Examples` in the student's ids. checkpoint, checkpoint_every, resume, log: as `train.train`
+    takes them. What the student scores on `held_out` before it has learned anything is logged as epoch 0.
     Raises UserError when a loss is not finite, and ValueError for settings that make no sense here.
     """
     settings = distillation.settings
@@ -154,4 +155,5 @@ def distill(distillation, examples, held_out, checkpoint=None, resume=False, log
         if not quiet:
             tqdm.write(f"  before training: {before.sentence}")
     return train(student, examples, held_out, settings, distillation.device, checkpoint=checkpoint, resume=resume,
-                 log=log, quiet=quiet, name="distilling", objective=objective)  # fmt: skip
+                 log=log, quiet=quiet, name="distilling", objective=objective,
+                 checkpoint_every=checkpoint_every)  # fmt: skip

@@ -5,16 +5,19 @@ and goes on from there; a finished one leaves a checkpoint in Hugging Face layou
 """
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from ..head import Classifier
 from ..load import read_model, read_tokenizer, save_classifier, save_encoder
+from ..plumbing import processes
 from ..plumbing.checkpoint import find_checkpoint
 from ..plumbing.device import resolve_device, resolve_precision
-from ..plumbing.files import UserError, write_json
+from ..plumbing.files import UserError, remove_leftovers, write_json
+from ..plumbing.lock import only_run_in
 from ..plumbing.resume import Log, read_progress
 from ..tokenizer import check_vocabulary
 from . import LOSSES
@@ -23,7 +26,11 @@ from .student import neuron_activity, new_student, new_student_head
 from .texts import cut_up, hold_out, read_texts, watched_batches
 from .vocabulary import choose_vocabulary, cut_tokenizer
 
-NOT_ASKED = ("text", "head_lr", "micro_batch", "patience")  # settings that no option decides; settings.json omits them
+# What settings.json tells of a run's settings: all that the options decide.
+MADE_WITH = (
+    "layers", "intermediate_size", "vocab_size", "initialization", "losses", "temperature", "epochs", "batch_size",
+    "max_length", "lr", "weight_decay", "warmup", "max_norm", "precision", "seed",
+)  # fmt: skip
 
 
 def run(options):
@@ -31,13 +38,21 @@ def run(options):
 
     options: those of `python -m minibert.distill`.
     """
+    device = resolve_device(options.device)
+    with processes.together(device):
+        options.quiet = options.quiet or not processes.is_first()
+        run_here(options, device)
+
+
+def run_here(options, device):
+    """What each process does; the first one talks and writes."""
     say = (lambda *lines: None) if options.quiet else (lambda *lines: print(*lines, sep="\n", flush=True))
     folder = Path(options.output)
     state = folder / "state.safetensors"
     check_output(folder, state, options.resume)
-    device = resolve_device(options.device)
     precision, why = resolve_precision(options.precision, device)
-    teacher = read_teacher(options.teacher)
+    with processes.one_after_the_other():
+        teacher = read_teacher(options.teacher)
     check_size(options, teacher.encoder.config)
     losses = choose_losses(options.losses, teacher.is_classifier)
     say(describe_teacher(teacher))
@@ -47,12 +62,22 @@ def run(options):
     student, layers = make_student(teacher, lessons, settings, options.quiet)
     say(describe_student(student, layers, settings))
     say(f"losses: {settings.losses}; computing on {device} in {precision} ({why})")
-    done = read_progress(state)
-    log = Log(folder / "log.jsonl", keep=lambda record: done.update and done.knows(record))
     distillation = Distillation(teacher.model, student, layers, lessons.kept, settings, device)
-    progress = distill(distillation, lessons.examples, lessons.held_out, state, options.resume, log, options.quiet)
-    save_student(student, teacher, lessons.tokenizer, settings, options)
-    state.unlink(missing_ok=True)
+    learn = partial(
+        distill, distillation, lessons.examples, lessons.held_out, checkpoint=state, resume=options.resume,
+        quiet=options.quiet, checkpoint_every=options.checkpoint_every,
+    )  # fmt: skip
+    processes.wait_for_all()  # all have looked at the folder before the first one writes there
+    if not processes.is_first():
+        learn()
+        return
+    with only_run_in(folder):
+        check_output(folder, state, options.resume)  # again: another run may have ended here meanwhile
+        remove_leftovers(folder)
+        done = read_progress(state)
+        progress = learn(log=Log(folder / "log.jsonl", keep=lambda record: done.update and done.knows(record)))
+        save_student(student, teacher, lessons.tokenizer, settings, options)
+        state.unlink(missing_ok=True)
     say(f"saved in {folder} after {progress.seconds / 60:.1f} minutes: config.json, model.safetensors, tokenizer.json")
 
 
@@ -239,7 +264,7 @@ def save_student(student, teacher, tokenizer, settings, options):
     folder = Path(options.output)
     student = student.cpu() if options.full_precision else student.cpu().half()
     tokenizer.save(folder)
-    made_with = {name: value for name, value in asdict(settings).items() if name not in NOT_ASKED}
+    made_with = {name: getattr(settings, name) for name in MADE_WITH}
     write_json(folder / "settings.json", {"teacher": options.teacher, "source": options.text, **made_with})
     if teacher.is_classifier:
         extra = {name: value for name, value in teacher.extra.items() if name not in ("pooling", "head")}

@@ -34,7 +34,8 @@ def new_student(teacher, num_layers, kept, initialization="teacher", pad_id=0, i
     layers = [(i + 1) * depth // num_layers - 1 for i in range(num_layers)]
     config = replace(
         config, model_type="distilbert", num_hidden_layers=num_layers, intermediate_size=neurons, vocab_size=len(kept),
-        type_vocab_size=0, pad_token_id=pad_id, layer_norm_eps=1e-12,  # a DistilBERT's config.json cannot give another
+        max_position_embeddings=config.longest, type_vocab_size=0, pad_token_id=pad_id,
+        layer_norm_eps=1e-12,  # a DistilBERT's config.json cannot give another
     )  # fmt: skip
     student = build_encoder(config)
     if initialization == "random":
@@ -49,7 +50,8 @@ def new_student(teacher, num_layers, kept, initialization="teacher", pad_id=0, i
 def copy_embeddings(teacher, student, kept):
     """Copy a teacher's `Embeddings` into a student's: the word pieces `kept`, all positions, the LayerNorm."""
     student.word.weight.copy_(teacher.word.weight[kept])
-    student.position.weight.copy_(teacher.position.weight)
+    unused = len(teacher.position.weight) - len(student.position.weight)  # a RoBERTa's first rows
+    student.position.weight.copy_(teacher.position.weight[unused:])
     if teacher.token_type is not None:
         # A DistilBERT has no token types. In a text on its own every token is of type 0, so that type's vector can be
         # added to every position instead.

@@ -75,7 +75,8 @@ ADAM = (
     "mean-without-1-minus-beta", "square-without-1-minus-beta", "averages-weighted-the-wrong-way", "square-of-mean",
     "square-not-squared", "update-with-old-moments", "first-gradient-dropped",
     "first-gradient-dropped#and-not-counted", "learning-rate-compounded", "step-uphill",
-    "nothing-updated", "nothing-updated#but-decayed",
+    "nothing-updated", "nothing-updated#but-decayed", "learning-rate-twice", "corrected-moments-stored",
+    "square-overwritten", "square-overwritten#with-eps", "power-as-product", "correction-without-root#of-the-square",
 )  # fmt: skip
 SEVERAL = (
     "step-counted-for-each-parameter", "rate-compounded-over-parameters", "return-inside-the-loop",
@@ -159,11 +160,13 @@ RESIDUALS = ("no-attention-residual", "no-feed-forward-residual", "residual-from
 MOMENTS = (
     "optimizer-state-reset", "moments-not-stored", "mean-not-stored", "square-not-stored", "moments-start-at-gradient",
     "update-with-old-moments", "first-gradient-dropped", "first-gradient-dropped#and-not-counted",
+    "corrected-moments-stored", "square-overwritten", "square-overwritten#with-eps",
 )  # fmt: skip
 CORRECTIONS = (
     "bias-correction-off-by-one", "bias-correction-from-step-0", "step-count-stuck", "only-mean-corrected",
     "only-square-corrected", "betas-swapped-in-correction", "correction-without-root", "correction-upside-down",
     "betas-swapped", "optimizer-state-reset", "learning-rate-compounded", "rate-compounded-over-parameters",
+    "power-as-product", "correction-without-root#of-the-square",
 )  # fmt: skip
 ALTERNATIVES = (
     ("eps-1e-5", "eps-1e-6", "eps-1e-12"),
@@ -222,6 +225,10 @@ COMMON = {  # of the mistakes of a layer or an encoder, those that are tried two
     "embeddings-without-layer-norm", "embeddings-scaled", "last-layer-missing",
 }  # fmt: skip
 TOGETHER = ("unbiased-variance", "eps-outside-root", "eps-1e-6")  # a LayerNorm that many have copied
+OFTEN = (
+    "eps-1e-5", "gelu-tanh", "relu", "pre-norm", "no-mask", "mask-inverted", "not-scaled", "scaled-by-hidden-size",
+    "bias-missing", "bias-missing#projections", "no-output-projection", "unbiased-variance",
+)  # fmt: skip
 PAIRS = {  # rungs at which only these make sense together: the first with each of the others
     "mean_pooling": (), "accuracy": (), "confusion_matrix": ("confusion-transposed", "confusion-normalised"),
     "warmup_schedule": ("warmup-starts-above-0", "never-reaches-zero"),
@@ -283,6 +290,13 @@ def pairs_of(rung):
     return pairs
 
 
+def triples_of(rung):
+    """Three mistakes at once of those that are made most, and what is known to go with a certain LayerNorm."""
+    often = [name for name in OFTEN if name in MISTAKES_OF[rung]]
+    groups = [*itertools.combinations(often, 3), *((*TOGETHER, *pair) for pair in itertools.combinations(often, 2))]
+    return [names for names in groups if all(compatible(*pair) for pair in itertools.combinations(names, 2))]
+
+
 # ---- making an answer
 
 
@@ -294,7 +308,8 @@ def made(rung, arguments, wrong, dropped=()):
             return flattened(ONE_OFF[rung](**arguments, wrong=names))
     arguments = {name: value for name, value in arguments.items() if name != "dropout"}
     with np.errstate(all="ignore"):
-        return flattened(getattr(Known(names, dropped), rung)(**arguments))
+        output = getattr(Known(names, dropped), rung)(**arguments)
+        return flattened(list(output) if rung.endswith("encoder") else output)
 
 
 ONE_OFF = {
@@ -362,9 +377,25 @@ class Search:
         if self.rung.startswith("adamw") and self.too_far_at_once(wrong):
             return np.inf
         for answer in self.answers:
-            largest = max(largest, answer.off(made(self.rung, answer.arguments, wrong, self.dropped)))
+            if self.rung.endswith("encoder"):
+                largest = max(largest, self.layer_by_layer(answer, wrong))
+            else:
+                largest = max(largest, answer.off(made(self.rung, answer.arguments, wrong, self.dropped)))
             if largest > self.limit:
                 return np.inf
+        return largest
+
+    def layer_by_layer(self, answer, wrong):
+        """As `Answer.off` for an encoder, given up at the first layer that is too far away."""
+        largest, start = 0.0, 0
+        with np.errstate(all="ignore"):
+            for state in getattr(Known(wrong), self.rung)(**answer.arguments):
+                part = slice(start, start + state.size)
+                counts = answer.counts[part]
+                largest = max(largest, distance(answer.got[part][counts], state.ravel()[counts]))
+                if largest > self.limit:
+                    break
+                start += state.size
         return largest
 
     def too_far_at_once(self, wrong):
@@ -410,6 +441,8 @@ def levels(rung):
     yield [(*one, *convention) for convention in conventions for one in singles]
     pairs = pairs_of(rung)
     yield pairs
+    if rung in ("layer", "distilbert_layer") or rung.endswith("encoder"):
+        yield triples_of(rung)
     if rung.startswith("adamw"):
         yield [(*pair, *convention) for convention in conventions for pair in pairs]
 

@@ -35,6 +35,8 @@ FIRST, SECOND = "attention.output.LayerNorm", "output.LayerNorm"
 def in_bert_words(weights):
     """The same weights under BERT's names."""
     renamed = {}
+    if not any("_lin." in name for name in weights):  # BERT's own, as most often
+        return weights
     for name, array in weights.items():
         for theirs, ours in BERT_WORDS.items():
             name = name.replace(theirs, ours) if theirs in name else name
@@ -283,8 +285,8 @@ class Known:
             return self.place("feed-forward output", self.feed_forward(x, weights, config))
 
         if "pre-norm" in wrong:
-            hidden = hidden + attention(norm(hidden, first, "before attention"))
-            return hidden + forward(norm(hidden, second, "before the feed-forward"))
+            hidden = self.place("first sum", hidden + attention(norm(hidden, first, "before attention")))
+            return self.place("second sum", hidden + forward(norm(hidden, second, "before the feed-forward")))
         if "layer-norm-before-residual" in wrong:
             hidden = hidden + norm(attention(hidden), first, "after the first LayerNorm")
             return hidden + norm(forward(hidden), second, "after the second LayerNorm")
@@ -303,34 +305,36 @@ class Known:
 
     distilbert_layer = bert_layer_dropout = distilbert_layer_dropout = layer
 
-    def encode(self, hidden, mask, weights, config):
-        """List of L + 1 arrays [B, T, E]."""
-        wrong, weights, states = self.wrong, in_bert_words(weights), [hidden]
+    def layers(self, hidden, mask, weights, config):
+        """The L + 1 arrays [B, T, E] of an encoder, one after the other: what goes into the first layer comes first."""
+        wrong, weights = self.wrong, in_bert_words(weights)
         count = config["n_layers"] if "n_layers" in config else config["num_hidden_layers"]
         order = list(range(count))
         if "layers-reversed" in wrong:
             order = order[::-1]
         if "one-layer-repeated" in wrong:
             order = [0] * count
-        for number in order:
-            start = f"encoder.layer.{number}."
-            own = {name.removeprefix(start): array for name, array in weights.items() if name.startswith(start)}
-            states.append(self.one_layer(states[-1], mask, own, config, config.get("layer_norm_eps", 1e-12)))
         if "last-layer-missing" in wrong:
-            states[-1] = states[-2]
-        return states
+            order[-1] = None
+        yield hidden
+        for number in order:
+            if number is not None:
+                start = f"encoder.layer.{number}."
+                own = {name.removeprefix(start): array for name, array in weights.items() if name.startswith(start)}
+                hidden = self.one_layer(hidden, mask, own, config, config.get("layer_norm_eps", 1e-12))
+            yield hidden
 
     def bert_encoder(self, input_ids, attention_mask, token_type_ids, weights, config):
         start = self.bert_embeddings(input_ids, token_type_ids, attention_mask, weights, config)
-        return self.encode(start, attention_mask, weights, config)
+        return self.layers(start, attention_mask, weights, config)
 
     def roberta_encoder(self, input_ids, attention_mask, weights, config):
         start = self.roberta_embeddings(input_ids, attention_mask, weights, config)
-        return self.encode(start, attention_mask, weights, config)
+        return self.layers(start, attention_mask, weights, config)
 
     def distilbert_encoder(self, input_ids, attention_mask, weights, config):
         start = self.distilbert_embeddings(input_ids, attention_mask, weights, config)
-        return self.encode(start, attention_mask, weights, config)
+        return self.layers(start, attention_mask, weights, config)
 
     # ---- pooling and heads
 

@@ -26,6 +26,8 @@ def corrections(t, beta1, beta2, wrong):
     if "betas-swapped-in-correction" in wrong:
         beta1, beta2 = beta2, beta1
     mean, square = 1 - beta1**t, 1 - beta2**t
+    if "power-as-product" in wrong:
+        mean, square = 1 - beta1 * t, 1 - beta2 * t
     if "only-square-corrected" in wrong:
         mean = 1.0
     if "only-mean-corrected" in wrong:
@@ -62,17 +64,25 @@ def adam_direction(state, lr, beta1, beta2, eps, wrong):
     if "no-bias-correction" in wrong:
         c1 = c2 = 1.0
     if FOLDED & wrong:
-        root = c2 if "correction-without-root" in wrong else math.sqrt(c2)
+        root = c2 if "correction-without-root" in wrong else np.sqrt(np.float64(c2))
         rate = lr * np.float64(c1) / root if "correction-upside-down" in wrong else lr * root / np.float64(c1)
     else:
         rate, mean, square = lr, mean / np.float64(c1), square / np.float64(c2)
+        if "correction-without-root#of-the-square" in wrong:
+            square = square / np.float64(c2)
+    if "corrected-moments-stored" in wrong:
+        state["mean"], state["square"] = mean, square
     if "root-missing" in wrong:
         bottom = square + eps
     elif "eps-inside-root" in wrong:
         bottom = np.sqrt(square + eps)
     else:
         bottom = np.sqrt(square) + (0 if "eps-missing" in wrong else eps)
-    return rate * mean / bottom, rate
+    if "square-overwritten" in wrong:
+        state["square"] = np.sqrt(square)
+    if "square-overwritten#with-eps" in wrong:
+        state["square"] = bottom
+    return (lr if "learning-rate-twice" in wrong else 1) * rate * mean / bottom, rate
 
 
 def decay_step(rate, decay, wrong):

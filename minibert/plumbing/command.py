@@ -51,6 +51,14 @@ def number(kind, low, high=float("inf"), low_open=False):
     return convert
 
 
+def warmup(text):
+    """An argparse type: a share in [0, 1) or a whole number of updates."""
+    value = number(float, 0, 10**9)(text)
+    if value >= 1 and value != int(value):
+        raise argparse.ArgumentTypeError(f"{text}: below 1 it is a share of the updates, from 1 on their whole number")
+    return value
+
+
 def run_command(main):
     """Run a command's `main` and leave with its exit code; whatever goes wrong is one line on standard error.
 

@@ -1,6 +1,7 @@
 """Where, and how precisely, to compute."""
 
 import contextlib
+import os
 
 import torch
 
@@ -23,6 +24,13 @@ def resolve_device(name):
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: PyTorch sees no CUDA device here; use --device cpu")
     return torch.device(name)
+
+
+def be_deterministic():
+    """Let PyTorch use only kernels that repeat their last bits: slower on a GPU, no change on a CPU."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what CUDA's library of matrix products needs for it
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
 
 
 def resolve_precision(name, device):

@@ -3,7 +3,7 @@
 from . import pictures, words
 from .blocks import COLOURS, paragraph, percent, picture, plain, table
 from .checks import summary
-from .tables import TITLES
+from .tables import TITLES, error_line
 
 FIGURES = (
     ("accuracy", "accuracy"), ("precision_macro", "precision"), ("recall_macro", "recall"), ("f1_macro", "F1"),
@@ -17,7 +17,7 @@ def answer_blocks(record):
     doubts = words.doubts(record["checks"])
     line = f"The run checked itself: {summary(record['checks'])}"
     blocks.append(paragraph(line + (f" ({', '.join(doubts)})." if doubts else ".")))
-    blocks += [result_table(record), comparison(record), intervals(record)]
+    blocks += [result_table(record), *also_tests(record), comparison(record), intervals(record)]
     return blocks + ([roc(record)] if any(record["roc"].values()) else [])
 
 
@@ -33,7 +33,24 @@ def result_table(record):
         f"On {record['test_texts']:,} test texts; precision, recall and F1 are means over the classes (macro), in %. "
         f"{words.capital(words.seeds_line(record['seeds']))}."
     )
+    if record["unit"]:
+        note += f" {words.capital(error_line(record['rows'], record['unit']))}."
     return table(head, rows, note)
+
+
+def also_tests(record):
+    """A table for each further test set."""
+    blocks = []
+    for name, one in record["also_tests"].items():
+        rows = []
+        for row, figures in one["rows"].items():
+            mean, std = figures.get("mean", figures), figures.get("std", {})
+            cells = [percent(mean.get(key), std.get(key)) for key, _ in FIGURES[:-1]]
+            cells += [plain(mean.get(key), std.get(key)) for key in ("auroc", "log_loss")]
+            rows.append([TITLES[row], *cells])
+        note = f"The same classifiers on {name}, {one['texts']:,} texts that none of them was trained or chosen on."
+        blocks.append(table([name, *(title for _, title in FIGURES), "log loss"], rows, note))
+    return blocks
 
 
 def comparison(record):

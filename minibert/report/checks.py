@@ -105,10 +105,8 @@ def shortcut_words(shortcuts, share, label_names):
         return finding(name, False, 0, "0 words", "No word or mark all but decides the label by itself.", "")
     some = ", ".join(f"{one['word']!r} ({one['share']:.0%} {label_names[one['label']]})" for one in shortcuts[:4])
     count = len(shortcuts)
-    sentence = (
-        f"{count} word{'s' if count > 1 else ''} or marks all but decide{'s' if count == 1 else ''} the label: {some}; "
-        f"{share:.1%} of the test texts hold one."
-    )
+    what = "word or mark all but decides" if count == 1 else "words or marks all but decide"
+    sentence = f"{count} {what} the label: {some}; {share:.1%} of the test texts hold one."
     return finding(name, True, count, f"{count} word{'s' if count > 1 else ''}", sentence,
                    "`python -m minibert.explore TASK` shows them all; take them out of the texts if they are no "
                    "part of what should be learned")  # fmt: skip
@@ -272,24 +270,25 @@ def difference(told, spread=None, seeds=1):
 def training(epochs):
     """Trained too little or too long. epochs: {seed: [{"validation_loss", "validation_accuracy"}, ...]}."""
     name = "length of training"
-    falls, rises = [], []
+    falls, rises, gains = [], [], []
     for records in epochs.values():
         losses = [record["validation_loss"] for record in records]
         best = min(range(len(losses)), key=losses.__getitem__)
         if len(losses) > 1 and best == len(losses) - 1:
             falls.append(1 - losses[-1] / losses[-2])
         rises.append(losses[-1] / losses[best] - 1)
+        gains.append(records[-1]["validation_accuracy"] - records[best]["validation_accuracy"])
     lengths = [len(records) for records in epochs.values()]
     if not lengths or max(lengths) < 2:
         return left_out(name, "One epoch shows no slope; two or more do.")
-    fall, rise = sum(falls) / len(lengths), sum(rises) / len(lengths)
+    fall, rise, gain = (sum(values) / len(lengths) for values in (falls, rises, gains))
     if fall > STILL_FALLING:
         sentence = f"The validation loss still fell by {fall:.1%} in the last epoch: training stopped early."
         return finding(name, True, fall, f"{-fall:.1%} loss", sentence, f"`--epochs {2 * max(lengths)}`")
     if rise > RISING:
         sentence = (
-            f"The validation loss ended {rise:.1%} above its lowest: the last epochs made the classifier surer, not "
-            "better."
+            f"The validation loss ended {rise:.1%} above its lowest, while accuracy moved by {100 * gain:+.2f} points: "
+            "the last epochs made the classifier surer than it is right."
         )
         advice = "`--patience 1`, fewer `--epochs` or a smaller `--lr`"
         return finding(name, True, rise, f"{rise:+.1%} loss", sentence, advice)

@@ -14,6 +14,8 @@ in the order of `labels`; what is said of one classifier is said of the row's ke
     intervals     {row: [low, high]} of accuracy    difference   {"points", "low", "high"}: fine-tuned minus frozen
     lead          the same for the two most accurate rows, with their names: {"first", "second", ...}
     chosen        what validation decided, lines    groups       {group: {"texts", row: accuracy}}, and group_column
+    unit          what the labels are numbers of, or None;   rows then hold mean_absolute_error
+    also_tests    {name: {"texts", "rows": as above}}, further test sets
     roc           {row: {"x": [P], "y": [P]}}       training     {"epochs", "updates": {seed: [records of log.jsonl]}}
     data          `data_facts.gather_data`'s record
     errors        `gather_errors.gather_errors`'s record
@@ -62,7 +64,7 @@ def gather(job, results, features=None):
     )
     record = {"task": job.task.name, "model": job.options.model, "seeds": job.options.seeds, "rows": run.rows()}
     record |= {"labels": names, "test_texts": len(test), "kept": run.kept, "best": run.best}
-    record |= {"facts": job.facts, "command": command(job), "settings": settings(job)}
+    record |= {"facts": [legible(fact, 400) for fact in job.facts], "command": command(job), "settings": settings(job)}
     record |= {"chosen": words.choices(results, run.kept), "difference": run.difference("frozen", "finetuned")}
     record["lead"] = run.lead()
     record["intervals"] = {
@@ -75,6 +77,10 @@ def gather(job, results, features=None):
         }
         record["groups"] = tables.by_group(run.labels, [legible(group, 40) for group in test.groups], by_seed)
         record["group_column"] = job.options.group_column or REVIEWS_GROUP
+    record["unit"] = job.task.unit
+    record["also_tests"] = {
+        legible(name, 40): {"texts": len(dataset), "rows": run.rows_on(name)} for name, dataset in job.also.items()
+    }
     record["roc"] = {
         name: roc_curve(run.labels, values) for name, values in run.probabilities.items() if name != "majority"
     }
@@ -126,6 +132,14 @@ class Run:
         for name in ("majority", "bag-of-words"):  # no seed enters them
             rows[name] = compact(next(iter(self.results[name].values()))["row"])
         return rows
+
+    def rows_on(self, name):
+        """{row: figures} on a further test set, those of several seeds with mean and spread."""
+        rows = {
+            row: tables.combine({seed: compact(result["also"][name]["row"]) for seed, result in of_row.items()})
+            for row, of_row in self.results.items()
+        }
+        return rows | {row: rows[row].get("mean", rows[row]) for row in ("majority", "bag-of-words")}
 
     def difference(self, one, other):
         """Accuracy of `other` minus that of `one`: {"points", "low", "high"}, shares; None when one of them is

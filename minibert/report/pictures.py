@@ -13,6 +13,7 @@ from .legible import columns, fit
 
 WIDTH = 360
 LETTER = 5.9  # units that a letter of the 11-unit font takes, on average
+WIDE = 6.6  # the same in the widest of the fonts that browsers choose, for what must not be cut off
 PLAIN_CELLS = 12  # classes up to which a heat map has room for names and counts
 LEVELS = 10  # steps of a heat map's colour
 
@@ -29,13 +30,13 @@ def bars(title, description, names, series, high=None, form="{:.3g}"):
     high = high or max(values, default=0) or 1
     thick = 16 if len(series) == 1 else 11
     gap = 6 if len(series) == 1 else 10
-    start = min(130, 10 + LETTER * max(columns(name) for name in names))
+    start = min(136, 14 + WIDE * max(columns(name) for name in names))
     stop = WIDTH - 46  # room for the value behind the longest bar
     parts, top = legend(series) if len(series) > 1 else ([], 4)
     for row, name in enumerate(names):
         y = top + row * (thick * len(series) + gap)
         middle = y + thick * len(series) / 2 + 4
-        parts.append(text(start - 6, middle, fit(name, int((start - 8) / LETTER)), "end"))
+        parts.append(text(start - 6, middle, fit(name, int((start - 10) / WIDE)), "end"))
         for number, one in enumerate(series):
             value = one["values"][row]
             if value is None:
@@ -120,7 +121,7 @@ def heat_map(title, description, counts, names):
     """
     classes = len(counts)
     plain = classes <= PLAIN_CELLS
-    margin = min(96, 14 + LETTER * max(columns(name) for name in names)) if plain else 34
+    margin = min(98, 16 + WIDE * max(columns(name) for name in names)) if plain else 34
     size = min(64.0, (WIDTH - margin - 6) / classes)
     top = 20
     across = size * classes
@@ -132,7 +133,7 @@ def heat_map(title, description, counts, names):
         room = max(3, int(size / LETTER))
         turned = any(columns(name) > room for name in names)
         for i, name in enumerate(names):
-            parts.append(text(margin - 6, top + (i + 0.5) * size + 4, fit(name, int((margin - 8) / LETTER)), "end"))
+            parts.append(text(margin - 6, top + (i + 0.5) * size + 4, fit(name, int((margin - 10) / WIDE)), "end"))
             x = margin + (i + 0.5) * size
             if turned:
                 words = text(0, 4, fit(name, 14), "end")
@@ -141,7 +142,7 @@ def heat_map(title, description, counts, names):
                 parts.append(text(x, top + across + 14, name, "middle"))
         height += 0.87 * LETTER * min(14, max(map(columns, names))) + 10 if turned else 14
     else:
-        for i in range(0, classes, 5 if classes <= 60 else 10):
+        for i in [0, *range(9, classes, 10)]:
             parts.append(text(margin - 5, top + (i + 0.5) * size + 4, str(i + 1), "end", "small"))
             parts.append(text(margin + (i + 0.5) * size, top + across + 12, str(i + 1), "middle", "small"))
         height += 14
@@ -190,7 +191,9 @@ class _Plot:
             self.parts.append(text(self.start - 5, self.y(tick) + 3.5, words, "end", "small"))
         for tick in x_ticks:
             self.parts.append(line(self.x(tick), self.bottom, self.x(tick), self.bottom + 4, "axis"))
-            self.parts.append(text(self.x(tick), self.bottom + 15, number(tick), "middle", "small"))
+            words = number(tick)
+            middle = min(self.x(tick), WIDTH - 1 - LETTER * len(words) / 2)
+            self.parts.append(text(middle, self.bottom + 15, words, "middle", "small"))
         self.parts.append(line(self.start, self.bottom, self.stop, self.bottom, "axis"))
 
     def x(self, value):

@@ -52,11 +52,8 @@ def check_blocks(record):
 
 def made_blocks(record):
     machine = record["machine"]
-    facts = [
-        *record["facts"],
-        *(f"{name} {version}" for name, version in machine["versions"].items()),
-        machine["system"],
-    ]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    facts = [*record["facts"], f"versions: {versions}; {machine['system']}"]
     seconds = [
         [TITLES[name], ", ".join(f"{one:,.0f}" for one in values)] for name, values in machine["seconds"].items()
     ]

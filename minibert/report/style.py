@@ -29,7 +29,7 @@ h2{font-size:1.25rem;line-height:1.25;margin:0 0 12px;padding-top:22px;border-to
 section{margin-top:34px}
 p{margin:0 0 10px;max-width:46rem}
 .sub,.note,.how,figcaption,footer{color:var(--soft)}
-.sub{font-size:.95rem}
+.sub{font-size:.95rem;max-width:none}
 nav{margin:14px 0 0;font-size:.9rem}
 nav a{color:var(--accent);text-decoration:none;display:inline-block;padding:3px 14px 3px 0}
 nav a:hover,nav a:focus{text-decoration:underline}
@@ -74,6 +74,7 @@ font-size:.85rem;
 white-space:pre-wrap}
 code,pre{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace}
 code{font-size:.88em;background:var(--faint);border-radius:4px;padding:1px 4px}
+pre code{background:none;padding:0;font-size:1em}
 ul{padding-left:1.1rem;margin:8px 0}
 li{margin:2px 0}
 .case{padding:10px 0;border-top:1px solid var(--faint)}
@@ -82,6 +83,7 @@ li{margin:2px 0}
 .case b{font-weight:600;color:var(--ink)}
 .case .wrong{color:var(--bad)}
 .text{unicode-bidi:isolate;overflow:hidden}
+.case .text+.text{margin-top:5px;padding-left:14px;border-left:2px solid var(--rule)}
 bdi{overflow-wrap:anywhere}
 .checks{list-style:none;padding:0;margin:14px 0;border-top:1px solid var(--faint)}
 .checks li{display:grid;grid-template-columns:5.6rem 1fr;gap:2px 14px;padding:9px 0;

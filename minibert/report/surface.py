@@ -12,7 +12,7 @@ import torch
 
 from ..baselines import fit_logistic
 from ..metrics import roc_auc
-from .telling_words import words
+from .telling_words import LONGEST, words
 
 SAMPLE = 1500  # texts of each set
 WORDS = 2000  # the commonest of the sample
@@ -78,6 +78,8 @@ def _binary_features(bags):
     counts = {}
     for bag in bags:
         for word in bag:
+            if len(word) > LONGEST:
+                continue
             counts[word] = counts.get(word, 0) + 1
     names = sorted(counts, key=lambda word: (-counts[word], word))[:WORDS]
     index = {word: column for column, word in enumerate(names)}

@@ -19,7 +19,7 @@ SCALARS = (
 )  # fmt: skip
 AVERAGED = (
     "accuracy", "precision_macro", "recall_macro", "f1_macro", "precision_weighted", "recall_weighted", "f1_weighted",
-    "auroc", "mcc", "log_loss", "seconds",
+    "auroc", "mcc", "log_loss", "mean_absolute_error", "seconds",
 )  # fmt: skip
 TITLES = {"majority": "majority", "bag-of-words": "bag-of-words", "untrained": "untrained", "frozen": "frozen",
           "finetuned": "fine-tuned", "ensemble": "ensemble"}  # fmt: skip
@@ -34,11 +34,12 @@ def combine(rows):
         return next(iter(rows.values()))
     mean, std = {}, {}
     for key in AVERAGED:
-        values = [row[key] for row in rows.values()]
+        values = [row.get(key) for row in rows.values()]
         if None not in values:
             mean[key], std[key] = statistics.mean(values), statistics.stdev(values)
-    parameters = next(iter(rows.values()))["trainable_parameters"]
-    return {"per_seed": rows, "mean": mean, "std": std, "trainable_parameters": parameters}
+    combined = {"per_seed": rows, "mean": mean, "std": std}
+    first = next(iter(rows.values()))
+    return combined | {key: first[key] for key in ("trainable_parameters",) if key in first}
 
 
 def result_table(rows, seeds):
@@ -56,6 +57,12 @@ def result_table(rows, seeds):
     count = f"mean ± standard deviation over seeds {', '.join(map(str, seeds))}"
     lines.append(count if len(seeds) > 1 else f"one seed ({seeds[0]}): how far another would differ is not known")
     return "\n".join(lines)
+
+
+def error_line(rows, unit):
+    """How far off each row is on average, in a line. rows: as in `result_table`; unit: what labels are numbers of."""
+    means = {name: row.get("mean", row)["mean_absolute_error"] for name, row in rows.items()}
+    return f"mean absolute error in {unit}: " + ", ".join(f"{TITLES[name]} {mean:.3f}" for name, mean in means.items())
 
 
 def _cell(value):
@@ -107,10 +114,20 @@ def by_group(labels, groups, predictions):
     return result
 
 
+def accuracies_on(also_tests):
+    """Further test sets as `group_table` takes them: {name: {"texts", row: mean accuracy}}."""
+    found = {}
+    for name, one in also_tests.items():
+        accuracies = {row: figures.get("mean", figures)["accuracy"] for row, figures in one["rows"].items()}
+        found[name] = {"texts": one["texts"]} | accuracies
+    return found
+
+
 def group_table(groups):
     """`by_group` as text, a line per group."""
     width = min(WIDTH - 7 - 4 * COLUMN, max(16, *(columns(group) + 2 for group in groups)))
-    names = [name for name in TITLES if name in next(iter(groups.values()))]
+    present = next(iter(groups.values()))
+    names = [name for name in TITLES if name in present and name not in ("untrained", "ensemble")]  # no room for more
     lines = [left("accuracy", width) + right("texts", 7) + "".join(right(TITLES[name], COLUMN) for name in names)]
     for group, values in groups.items():
         cells = "".join(right(f"{values[name]:.4f}", COLUMN) for name in names)

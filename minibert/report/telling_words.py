@@ -1,9 +1,9 @@
 """Telling words: which words stand in texts of one class and not in the others, and which give the answer away.
 
-Words are counted once per text. A word's pull towards a class is the logarithm of its odds ratio (texts with and
-without the word, inside and outside the class), divided by its standard error (Woolf 1955). A shortcut is a word, or a
-mark like "7/10", that by itself all but decides: a classifier may learn it instead of the language. Next:
-`data_facts.py`.
+Words are counted once per text. A word's pull towards a class is the difference between two shares, that of the
+class's texts which hold it and that of the others, in standard errors (the root of Pearson's chi-squared).
+A shortcut is a word, or a mark like "7/10", that by itself all but decides: a classifier may learn it instead of the
+language. Next: `data_facts.py`.
 """
 
 import re
@@ -14,11 +14,12 @@ import numpy as np
 WORD = re.compile(r"\d+(?:\.\d+)? ?/ ?\d+|[^\W_]+(?:'[^\W_]+)?")
 MARK = re.compile(r"\d+(?:\.\d+)? ?/ ?\d+|https?|www|br|\w*[^\W\d_]\w*\d{3,}\w*")  # ratings, addresses, markup
 SAMPLE = 8000  # texts counted, evenly spaced
+LONGEST = 40  # characters of a word: longer ones are no words
 FEWEST = 5  # texts with a word, for it to be looked at
 SURE, MARK_SURE = 0.95, 0.75  # a shortcut's texts of one class
 COMMON = 0.01  # of all texts have a shortcut; a mark may be half as common
 PULL = 4.0  # standard errors
-ODDS = 10  # times the odds that any text has
+ODDS = 20  # times the odds that any text has
 
 
 def words(text):
@@ -37,17 +38,18 @@ def count_words(texts, labels, num_labels):
     total = Counter()
     for counter in by_class:
         total.update(counter)
-    names = sorted(word for word, count in total.items() if count >= FEWEST)
+    names = sorted(word for word, count in total.items() if count >= FEWEST and len(word) <= LONGEST)
     counts = np.array([[counter[word] for counter in by_class] for word in names]).reshape(len(names), num_labels)
     return names, counts, sizes
 
 
 def pulls(counts, sizes):
-    """[V, C] standard errors by which each word's odds in each class differ from those in the others."""
-    inside, outside = counts + 0.5, counts.sum(1, keepdims=True) - counts + 0.5
-    inside_rest, outside_rest = sizes - counts + 0.5, (sizes.sum() - sizes) - (outside - 0.5) + 0.5
-    ratio = np.log(inside) - np.log(inside_rest) - np.log(outside) + np.log(outside_rest)
-    return ratio / np.sqrt(1 / inside + 1 / inside_rest + 1 / outside + 1 / outside_rest)
+    """[V, C]: the share of a class's texts that hold a word, less that of the others, in standard errors."""
+    total, texts = counts.sum(1, keepdims=True), sizes.sum()
+    rest = np.maximum(texts - sizes, 1)
+    gap = counts / np.maximum(sizes, 1) - (total - counts) / rest
+    share = total / texts  # of all texts: what both shares would be if the word told nothing
+    return gap / np.sqrt(np.maximum(share * (1 - share), 1e-12) * (1 / np.maximum(sizes, 1) + 1 / rest))
 
 
 def telling(names, counts, sizes, most=8):

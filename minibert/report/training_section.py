@@ -69,6 +69,8 @@ def by_epoch(training, keys, title, unit, how):
 
 def by_update(training, key, title, unit, how):
     seeds = training["updates"]
+    if key == "learning_rate":  # the same for all
+        seeds = dict([next(iter(seeds.items()))])
     series = [
         {"name": "", "colour": "c-tuned", "x": [record["update"] for record in records],
          "y": [record[key] for record in records], "thin": len(seeds) > 1}

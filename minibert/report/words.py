@@ -18,7 +18,8 @@ def answer(record):
     lead = record["lead"]
     first, second = SHORT[lead["first"]], SHORT[lead["second"]]
     seeds = record["seeds"]
-    over = f", mean over {len(seeds)} seeds" if len(seeds) > 1 and "mean" in record["rows"][lead["first"]] else ""
+    several = len(seeds) > 1 and "mean" in record["rows"][lead["first"]]
+    over = f", mean over {len(seeds)} seeds" if several else ""
     right = f"{100 * accuracy[lead['first']]:.1f}% of {record['test_texts']:,} test texts{over}"
     gap = f"{100 * (accuracy[lead['first']] - accuracy[lead['second']]):.1f}"
     interval = f"95% interval {100 * lead['low']:+.1f} to {100 * lead['high']:+.1f}"
@@ -26,8 +27,9 @@ def answer(record):
         sentences = [f"{capital(first)} wins: right on {right}, {gap} points ahead of {second} ({interval})."]
     else:
         sentences = [
-            f"No clear winner: {first} is right on {right}, {gap} points ahead of {second}, but the {interval} leaves "
-            "room for none."
+            f"No clear winner: {first} ({100 * accuracy[lead['first']]:.1f}% right) and {second} "
+            f"({100 * accuracy[lead['second']]:.1f}%) cannot be told apart on {record['test_texts']:,} test "
+            f"texts{over} (difference {gap} points, {interval})."
         ]
     if record["difference"] and {lead["first"], lead["second"]} != {"frozen", "finetuned"}:
         sentences.append(capital(difference_words(record["difference"])))
@@ -44,8 +46,8 @@ def difference_words(difference):
     else:
         verdict = "fine-tuning is ahead" if low > 0 else "the frozen encoder is ahead"
     return (
-        f"fine-tuned minus frozen: {100 * difference['points']:+.2f} points of accuracy, 95% interval {low:+.2f} to "
-        f"{high:+.2f} (paired bootstrap over test texts): {verdict}."
+        f"fine-tuned minus frozen: {100 * difference['points']:+.2f} points of accuracy, 95% interval {low:+.1f} to "
+        f"{high:+.1f} (paired bootstrap over test texts): {verdict}."
     )
 
 
@@ -63,7 +65,7 @@ def notes(record, run):
     if len(record["seeds"]) > 1:
         which = ", ".join(f"{TITLES[name]} seed {record['kept'][name]}" for name in ("frozen", "finetuned")
                           if name in record["kept"])  # fmt: skip
-        lines.append(f"predictions and weights kept: those of the seed best on validation ({which})")
+        lines.append(f"Predictions and weights kept: those of the seed best on validation ({which}).")
     return lines
 
 

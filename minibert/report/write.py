@@ -34,6 +34,11 @@ def write_report(job, results, features=None):
 def print_answer(record):
     """The tables, the comparison in a sentence, and what the checks found."""
     shown = [("test set", tables.result_table(record["rows"], record["seeds"]))]
+    if record["unit"]:
+        line = tables.error_line(record["rows"], record["unit"])
+        shown.append(("how far off", textwrap.fill(line, tables.WIDTH)))
+    if record["also_tests"]:
+        shown.append(("also tested on", tables.group_table(tables.accuracies_on(record["also_tests"]))))
     if "groups" in record:
         shown.append((f"test set by {record['group_column']}", tables.group_table(record["groups"])))
     best = record["best"]

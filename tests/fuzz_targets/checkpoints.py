@@ -10,14 +10,14 @@ from minibert.load import load_encoder, load_tokenizer
 from minibert.predict import load_classifier
 
 from . import NASTY_NUMBERS, NASTY_TEXTS, change_bytes, change_json, nasty_value, write_json_text
-from .templates import FAMILIES, copy, template
+from .templates import ENCODERS, FAMILIES, copy, template
 
 TEXTS = ["a good film", "", "bad " * 40, "好电影 😀", "[SEP] [PAD]", "x" * 200]
 
 
 def configs(random, folder):
     """config.json of an encoder: fields of other types and sizes, and JSON that is none."""
-    copy(template(random.choice(FAMILIES)), folder / "model")
+    copy(template(random.choice(ENCODERS)), folder / "model")
     path = folder / "model" / "config.json"
     values = change_json(random, json.loads(path.read_text()), random.randint(1, 3))
     if random.random() < 0.3 and isinstance(values, dict):
@@ -89,6 +89,26 @@ def vocabularies(random, folder):
     use_tokenizer(folder / "model")
 
 
+def merges(random, folder):
+    """RoBERTa's vocab.json and merges.txt."""
+    copy(template("roberta", "merges"), folder / "model")
+    path = folder / "model" / "vocab.json"
+    if random.random() < 0.6:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if random.random() < 0.5:
+            values[random.choice([*sorted(values), *NASTY_TEXTS])] = random.choice(NASTY_NUMBERS)
+        write_json_text(random, path, change_json(random, values, random.randint(1, 3)))
+    if random.random() < 0.6:
+        path = folder / "model" / "merges.txt"
+        lines = path.read_text(encoding="utf-8").split("\n")
+        for _ in range(random.randrange(3)):
+            odd = random.choice((*NASTY_TEXTS, "a b c", "a", " ", "a  b", "none such", "\u0120 \u0120"))
+            lines.insert(random.randrange(len(lines) + 1), odd)
+        content = "\n".join(lines).encode("utf-8", "surrogatepass")
+        path.write_bytes(change_bytes(random, content) if random.random() < 0.3 else content)
+    use_tokenizer(folder / "model")
+
+
 def tokenizers(random, folder):
     """tokenizer.json: parts of other types, ids out of range, models and normalizers that do not fit."""
     copy(template(random.choice(FAMILIES), "classifier"), folder / "model")
@@ -130,7 +150,7 @@ PRE_TOKENIZERS = (
 
 def weights(random, folder):
     """model.safetensors: its header, its types, its numbers and its bytes."""
-    copy(template(random.choice(FAMILIES)), folder / "model")
+    copy(template(random.choice(ENCODERS)), folder / "model")
     path = folder / "model" / "model.safetensors"
     if random.random() < 0.4:
         tensors = change_tensors(random, load_file(path))
@@ -175,7 +195,7 @@ def change_tensors(random, tensors):
 
 def shards(random, folder):
     """Weights in several files with an index of which any part may be wrong."""
-    copy(template(random.choice(FAMILIES)), folder / "model")
+    copy(template(random.choice(ENCODERS)), folder / "model")
     single = folder / "model" / "model.safetensors"
     tensors, weight_map = load_file(single), {}
     single.unlink()
@@ -198,5 +218,5 @@ def shards(random, folder):
 
 TARGETS = {
     "configs": configs, "classifiers": classifiers, "vocabularies": vocabularies, "tokenizers": tokenizers,
-    "weights": weights, "shards": shards,
+    "merges": merges, "weights": weights, "shards": shards,
 }  # fmt: skip

@@ -10,30 +10,60 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from minibert import finetune, predict
+from minibert import explore, finetune, predict
 from minibert.distill import __main__ as distill
 from minibert.parity import __main__ as parity
-from minibert.plumbing.command import describe
+from minibert.plumbing.command import Parser, describe
 from minibert.plumbing.files import UserError
 
 from . import NASTY_NUMBERS, NASTY_TEXTS, change_bytes, change_json, may_be_named, nasty_value, write_json_text
+from .checkpoints import change_tensors
 from .templates import FAMILIES, copy, data, run, run_arguments, template
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # nothing here asks anyone
 for scheme in ("http", "https", "ftp"):
     os.environ[f"{scheme}_proxy"] = "http://127.0.0.1:9"
 
-#   option of `finetune`, values that are sound, or () for a flag
-OPTIONS = {
-    "--model": ("minibert-tiny", "owner/none", "none"), "--data": ("none", "."), "--sample": (),
-    "--mode": ("both", "frozen"), "--limit": (5, 15), "--test-limit": (2, 3), "--text-column": ("text", "label"),
+# Values that are sound, or nearly, for options whose parser does not list them.
+SOUND = {
+    "--model": ("minibert-tiny", "owner/none", "none"), "--data": ("none", "."), "--text-column": ("text", "label"),
     "--pair-column": ("text_pair", "text"), "--label-column": ("label", "text"), "--group-column": ("label", "kind"),
-    "--batch-size": (1, 8), "--micro-batch": (0, 3), "--lr": (1e-4, 1), "--head-lr": (1e-3,), "--warmup": (0, 1),
-    "--weight-decay": (0, 0.1), "--patience": (0, 1), "--class-weights": ("none", "balanced"), "--seeds": ("1,2", "0"),
-    "--seed": (1, 2**32 - 1), "--max-length": (5, 24, 25), "--truncation": ("head", "tail", "head+tail"),
-    "--pooling": ("cls", "mean", "pooler"), "--head": ("linear", "mlp", "native"), "--resume": (), "--dry-run": (),
-    "--precision": ("fp32", "bf16", "auto"), "--device": ("cpu", "auto", "cuda"), "--quiet": (),
+    "--seeds": ("1,2", "0"), "--warmup": (0, 0.5, 3), "--losses": ("hidden", "logits", "relation,hidden"),
+    "--rungs": ("gelu", "none"), "--explain": ("gelu", "none"), "--template": ("mine.py",), "--weights": ("none",),
+    "--file": ("none",), "--max-length": (5, 24, 25),
 }  # fmt: skip
+# Options that a case leaves alone: where output goes, what never ends, and what takes minutes.
+LEFT_ALONE = {"--output", "--serve", "--port", "--host", "--compile", "--epochs", "--in-process"}
+
+
+class Caught(Exception):
+    """Ends a command where its parser is ready."""
+
+
+def options_of(parse):
+    """{option: sound values, () for a flag} of a command, out of its own parser."""
+    parsers, parse_args = [], Parser.parse_args
+
+    def catch(parser, *_, **__):
+        parsers.append(parser)
+        raise Caught
+
+    Parser.parse_args = Parser.parse_intermixed_args = catch
+    try:
+        parse([])
+    except Caught:
+        pass
+    finally:
+        Parser.parse_args = parse_args
+        del Parser.parse_intermixed_args
+    options = {}
+    for action in parsers[0]._actions:
+        for option in set(action.option_strings) - LEFT_ALONE:
+            usual = SOUND.get(option, (1, 2, 0.5, "none"))
+            options[option] = () if action.nargs == 0 else tuple(action.choices or usual)
+    return options
+
+
 NASTY_WORDS = (
     "\udcff", "caf\udce9", "a\0b", "a" * 5000, "-", "--", "--x", "@f", "nan", "1e-400", "0,1,", "😀", "~",
 )  # fmt: skip
@@ -86,7 +116,7 @@ def call(main, words):
 
 def finetune_options(random, folder):
     """The command line of `finetune`."""
-    words = change_words(random, run_arguments("run", random.choice(FAMILIES)), OPTIONS)
+    words = change_words(random, run_arguments("run", random.choice(FAMILIES)), OPTIONS["finetune"])
     if random.random() < 0.9:
         words.append("--dry-run")
     else:
@@ -95,29 +125,20 @@ def finetune_options(random, folder):
 
 
 def other_options(random, folder):
-    """The command lines of `predict`, `distill` and `parity`."""
+    """The command lines of `predict`, `explore`, `distill` and `parity`."""
     classifier = str(template(random.choice(FAMILIES), "classifier"))
-    if random.random() < 0.5:
-        options = {"--file": (str(data()), "none"), "--format": ("text", "csv", "jsonl"), "--device": ("cpu", "auto"),
-                   "--precision": ("fp32", "bf16"), "--help": ()}  # fmt: skip
-        words = change_words(random, [classifier, "a good film", "bad"], options)
+    command = random.choice(("predict", "explore", "distill", "parity"))
+    options = OPTIONS[command]
+    if command == "predict":
         with standard_input(b"good\nbad\n"):
-            call(predict.main, words)
-    elif random.random() < 0.6:
-        options = {
-            "--data": ("none",), "--limit": (2, 10), "--layers": (1, 2, 3), "--intermediate-size": (1, 20, 21),
-            "--vocab-size": (1, 8), "--initialization": ("teacher", "random"), "--temperature": (1.0,), "--resume": (),
-            "--losses": ("hidden", "logits", "relation,hidden"), "--batch-size": (1, 8), "--max-length": (5, 24),
-            "--lr": (1e-3,), "--warmup": (0, 1), "--seed": (0,), "--full-precision": (), "--quiet": (),
-            "--precision": ("fp32", "bf16"), "--device": ("cpu",),
-        }  # fmt: skip
+            call(predict.main, change_words(random, [classifier, "a good film", "bad"], options))
+    elif command == "explore":
+        words = [str(data()), "--model", classifier, "--output", "page.html"]
+        call(explore.main, change_words(random, words, options))
+    elif command == "distill":
         words = change_words(random, [classifier, str(data()), "--output", "student", "--limit", "8"], options)
         call(distill.main, [*words, "--epochs", "1"])
     else:
-        options = {
-            "--rungs": ("gelu", "none"), "--weights": ("none",), "--dtype": ("float64",), "--json": (), "--strict": (),
-            "--explain": ("gelu", "none"), "--template": ("mine.py",), "--time-limit": (1,),
-        }  # fmt: skip
         words = change_words(random, ["none.py", "--rungs", "gelu"], options)
         if "none.py" in words:  # without a file minibert itself would climb, each time
             call(parity.main, words)
@@ -210,12 +231,33 @@ def change_state(random, path):
     save_file(tensors, path, metadata=metadata)
 
 
+def features(random, folder):
+    """Features in the cache that were damaged: they are made again, and the result is what it was."""
+    sound = run("finished")
+    copy(sound.parent / "cache", folder / "cache")
+    kept = sorted((folder / "cache" / "features").iterdir())
+    for path in random.sample(kept, random.choice((1, 1, 2))):
+        if random.random() < 0.5:
+            path.write_bytes(change_bytes(random, path.read_bytes()))
+        else:
+            with safe_open(path, framework="pt") as file:
+                tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()
+            save_file(change_tensors(random, tensors), path, metadata=metadata)
+    call(finetune.main, [*run_arguments("run"), "--mode", "frozen"])
+    ours, theirs = (json.loads((place / "work" / "frozen-0.json").read_text()) for place in (folder / "run", sound))
+    assert ours["probabilities"] == theirs["probabilities"], "damaged features were used"
+
+
 for kind in ("finished", "stopped"):
     run(kind)
 for family in FAMILIES:
     run_arguments("run", family)
 
+OPTIONS = {
+    "finetune": options_of(finetune.parse), "predict": options_of(predict.main), "explore": options_of(explore.parse),
+    "distill": options_of(distill.parse), "parity": options_of(parity.parse),
+}  # fmt: skip
 TARGETS = {
     "finetune-options": finetune_options, "other-options": other_options, "predict-inputs": predict_inputs,
-    "runs": runs,
+    "runs": runs, "features": features,
 }  # fmt: skip

@@ -10,12 +10,15 @@ import tempfile
 from pathlib import Path
 
 from bad_input import BERT_SHAPE, SHAPE, save_tiny, table
+from conftest import copy_checkpoint
 
 from minibert import finetune
 from minibert.load import load_tokenizer, new_classifier, save_classifier
 
-FAMILIES = ("bert", "distilbert")
-SHAPES = {"bert": {"model_type": "bert", **BERT_SHAPE}, "distilbert": {"model_type": "distilbert", **SHAPE}}
+FAMILIES = ("bert", "distilbert")  # of classifiers; encoders are of four
+SHAPES = {name: {"model_type": name, **BERT_SHAPE} for name in ("bert", "roberta", "electra")}
+SHAPES["distilbert"] = {"model_type": "distilbert", **SHAPE}
+ENCODERS = tuple(SHAPES)
 PLACE = Path(tempfile.mkdtemp(prefix="fuzz-templates-"))
 atexit.register(shutil.rmtree, PLACE, ignore_errors=True)
 TARGETS = {}  # this file has none
@@ -28,8 +31,10 @@ def copy(source, target):
 
 @functools.cache
 def template(family, kind="encoder"):
-    """The folder of a sound encoder (with vocab.txt), or of a classifier (with tokenizer.json)."""
+    """The folder of a sound encoder (with vocab.txt), of a classifier (tokenizer.json), or with RoBERTa's merges."""
     folder = PLACE / f"{family}-{kind}"
+    if kind == "merges":
+        return copy_checkpoint(family, folder)
     if kind == "encoder":
         return save_tiny(folder, SHAPES[family])
     encoder = template(family)
@@ -85,6 +90,9 @@ def stop_in_training(folder):
     train.save_state = save
 
 
+for family in ENCODERS:
+    template(family)
+template("roberta", "merges")
 for family in FAMILIES:  # here and now, for a case that made its own template would be seen to write outside its folder
     template(family, "classifier")
 data()

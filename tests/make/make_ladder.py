@@ -837,8 +837,11 @@ def made_wrong(rung, references, dtype="float64"):
     return found
 
 
-# In training these are what another mistake is: a softmax too many, another row of the position table, any axis.
-SAME_HERE = ("softmax-on-logits", "positions-off-by-one#ahead", "batch-and-tokens-swapped#masked")
+# In training these are what another is: a softmax too many, another row of the table, any axis, the folded correction.
+SAME_HERE = (
+    "softmax-on-logits", "positions-off-by-one#ahead", "batch-and-tokens-swapped#masked", "learning-rate-compounded",
+    "rate-compounded-over-parameters",
+)  # fmt: skip
 
 
 def store_mistakes(references):
@@ -857,7 +860,9 @@ def store_mistakes(references):
             flat = flat_outputs(rung, references, outputs)[0]
             largest = np.where(counts, np.abs(flat - right), 0).max()
             rounding = np.where(counts, np.abs(flat - flat_outputs(rung, references, rough[mistake])[0]), 0).max()
-            if largest > 20 * rung.tolerance and rounding < 0.003 * largest:  # else nobody could recognise it
+            told = rounding < max(0.003 * largest, 0.1 * rung.tolerance)  # else nobody could recognise it
+            least = 10 * rung.double if rung.name == "train" else 20 * rung.tolerance
+            if largest > least and told:
                 flats[mistake] = flat
         positions = telling_positions(flats, right, counts)
         arrays[f"{rung.name}/positions"] = positions.astype(np.int32)

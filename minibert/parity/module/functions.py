@@ -91,8 +91,10 @@ class ModuleFunctions:
             layers = find_layers(module, settings_from(config))
             self.refuse_other_width(module, config)
             if not layers and not self.map_file:
-                raise UserError(f"{self.name} has no layers that the ladder could find; give the class of one layer, or "
-                                "of the whole encoder, or a --map")  # fmt: skip
+                raise UserError(
+                    f"{self.name} has no layers that the ladder could find; give the class of one layer, or of the "
+                    "whole encoder, or a --map"
+                )
             count = settings_from(config)["num_hidden_layers"]
             if len(layers) not in (0, 1, count):
                 raise UserError(

@@ -1,0 +1,318 @@
+"""Each check finds a planted fault, and leaves a clean case alone."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from example_runs import make_features, make_probabilities, make_run, make_task, some_texts, write_log
+
+from minibert import load_tokenizer
+from minibert.data import load_task
+from minibert.report import calibration, checks, copies, label_errors, surface, telling_words
+from minibert.report.data_facts import count_pieces
+from minibert.report.gather import gather
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return load_tokenizer("minibert-tiny")
+
+
+def status(findings, name):
+    return next(one for one in findings if one["name"] == name)["status"]
+
+
+def found_in(folder, tokenizer, task, features=True, **more):
+    """{check's name: status} of a made-up run."""
+    job, results = make_run(folder, tokenizer, task, **more)
+    record, _ = gather(job, results, make_features(task) if features else None)
+    return {one["name"]: one["status"] for one in record["checks"]}
+
+
+def test_a_clean_run_says_fourteen_checks_nothing_found(tokenizer, tmp_path):
+    job, results = make_run(tmp_path, tokenizer, make_task((400, 100, 400)), max_length=64)
+    record, _ = gather(job, results, make_features(make_task((400, 100, 400))))
+    assert checks.summary(record["checks"]) == "14 checks, nothing found", [
+        one for one in record["checks"] if one["status"] != "clear"
+    ]
+
+
+def test_a_run_without_features_says_which_checks_could_not_be_made(tokenizer, tmp_path):
+    job, results = make_run(tmp_path, tokenizer, make_task((400, 100, 400)), mode="finetune", max_length=64)
+    record, _ = gather(job, results)
+    assert checks.summary(record["checks"]) == "12 checks, nothing found; 2 could not be made"
+    assert status(record["checks"], "near copies") == "left out"
+    assert status(record["checks"], "fine-tuned against frozen") == "left out"
+
+
+def test_every_finding_has_a_sentence_and_says_what_to_do(tokenizer, tmp_path):
+    task = make_task((60, 20, 40), names=("a", "b", "c"))
+    task = replace(task, test=replace(task.test, texts=task.train.texts[:40]))
+    job, results = make_run(tmp_path, tokenizer, task, skills=(0.1, 0.1, 0.1), sure=9, max_length=8)
+    record, _ = gather(job, results, make_features(task))
+    found = [one for one in record["checks"] if one["status"] == "found"]
+    assert len(found) >= 5
+    for one in found:
+        assert one["sentence"].endswith(".") and one["advice"] and one["number"] is not None
+
+
+# Copies
+
+
+def test_a_test_text_that_was_trained_on_is_found_whatever_its_case_spacing_and_form(tokenizer, tmp_path):
+    task = make_task((400, 100, 400))
+    assert found_in(tmp_path / "clean", tokenizer, task)["test texts in training"] == "clear"
+    spoiled = task.test.texts[10:] + [text.upper().replace(" ", "\n ") for text in task.train.texts[:6]]
+    spoiled += ["\ufb01ne " + text for text in task.train.texts[6:10]]  # one letter for two, equal under NFKC
+    train = replace(task.train, texts=[*task.train.texts[:6], *("fine " + text for text in task.train.texts[6:10]),
+                                       *task.train.texts[10:]])  # fmt: skip
+    task = replace(task, train=train, test=replace(task.test, texts=spoiled))
+    job, results = make_run(tmp_path / "spoiled", tokenizer, task)
+    record, _ = gather(job, results, make_features(task))
+    assert record["data"]["copies"]["across"] == 10
+    assert status(record["checks"], "test texts in training") == "found"
+
+
+def test_copies_in_validation_and_with_another_label_count_too():
+    task = make_task((40, 20, 30))
+    test = replace(task.test, texts=[task.validation.texts[1], *task.test.texts[1:]], labels=[0] * 30)
+    across = copies.across(copies.keys(test), copies.keys(task.train) + copies.keys(task.validation))
+    assert across == {0: 41}
+
+
+def test_the_second_text_of_a_pair_counts():
+    task = make_task((10, 10, 10), pairs=True)
+    test = replace(task.test, texts=task.train.texts, pairs=task.train.pairs[:5] + task.test.pairs[5:])
+    assert sorted(copies.across(copies.keys(test), copies.keys(task.train))) == [0, 1, 2, 3, 4]
+
+
+def test_near_copies_need_like_features_and_like_words():
+    random = np.random.default_rng(0)
+    others, tests = random.normal(size=(50, 16)) + 5, random.normal(size=(20, 16)) + 5
+    texts, test_texts = some_texts(50, 1), some_texts(20, 2)
+    assert copies.near(tests, others, test_texts, texts) == {}
+    tests[3], test_texts[3] = others[7] + 0.01, texts[7] + " indeed"  # one word more
+    tests[4] = others[8]  # the same direction, other words
+    test_texts[5] = texts[9]  # the same words, another direction
+    assert copies.near(tests, others, test_texts, texts) == {3: 7}
+    assert copies.near(tests, others, test_texts, texts, leave_out=[3]) == {}
+
+
+def test_near_copies_are_told():
+    assert checks.near_copies(0, 1000)["status"] == "clear"
+    assert checks.near_copies(30, 1000, 0.9, 0.85)["status"] == "found"
+
+
+def test_copies_inside_a_set_are_found(tokenizer, tmp_path):
+    task = make_task((400, 100, 400))
+    assert found_in(tmp_path / "clean", tokenizer, task)["copies inside a set"] == "clear"
+    task = replace(task, test=replace(task.test, texts=task.test.texts[:390] + task.test.texts[:10]))
+    assert found_in(tmp_path / "spoiled", tokenizer, task)["copies inside a set"] == "found"
+
+
+@pytest.mark.slow
+def test_the_official_imdb_has_exactly_these_copies(data_folder):
+    """123 test texts that also stand in train; 199 and 96 extra copies inside test and train."""
+    task = load_task("imdb", data_folder / "aclImdb_labelled.tar.gz")
+    known = {part: copies.keys(getattr(task, part)) for part in ("train", "validation", "test")}
+    others = known["train"] + known["validation"]
+    assert len(copies.across(known["test"], others)) == 123
+    assert (len(copies.within(known["test"])), len(copies.within(others))) == (199, 96)
+
+
+# Labels
+
+
+def test_turned_labels_are_suspected_and_others_are_not():
+    labels = np.arange(600) % 3
+    probabilities = make_probabilities(labels, 3, 6.0, seed=1)
+    assert label_errors.suspects(labels, probabilities) == []
+    turned = labels.copy()
+    turned[:30] = (turned[:30] + 1) % 3
+    found = label_errors.suspects(turned, probabilities)
+    assert {index for index, _ in found} == set(range(30))
+    assert all(guess == labels[index] for index, guess in found)
+
+
+def test_out_of_fold_probabilities_find_turned_labels_of_the_training_set():
+    labels = np.arange(400) % 2
+    features = np.random.default_rng(0).normal(size=(400, 20)).astype(np.float32)
+    features[:, 0] += 8.0 * labels
+    assert label_errors.suspects(labels, label_errors.out_of_fold(features, labels, 2)) == []
+    turned = labels.copy()
+    turned[:12] = 1 - turned[:12]
+    found = [index for index, _ in label_errors.suspects(turned, label_errors.out_of_fold(features, turned, 2))]
+    assert len(set(found) & set(range(12))) >= 9 and not set(found) - set(range(12))
+
+
+def test_a_text_is_never_judged_by_a_regression_that_saw_it():
+    """Labels without any meaning: a regression on texts that it saw would know them by heart."""
+    random = np.random.default_rng(0)
+    features, labels = random.normal(size=(60, 100)).astype(np.float32), random.integers(2, size=60)
+    probabilities = label_errors.out_of_fold(features, labels, 2)
+    assert (probabilities.argmax(1) == labels).mean() < 0.7
+    assert label_errors.suspects(labels, probabilities) == []
+
+
+def test_a_difficult_task_with_right_labels_is_left_alone():
+    labels = np.arange(1000) % 2
+    found = label_errors.suspects(labels, make_probabilities(labels, 2, 1.0, seed=3))
+    assert checks.label_errors(len(found), 1000)["status"] == "clear"
+    assert checks.label_errors(30, 1000)["status"] == "found"
+
+
+# Words
+
+
+def shortcuts_of(texts, labels):
+    return {one["word"] for one in telling_words.shortcuts(*telling_words.count_words(texts, labels, 2))}
+
+
+def test_a_rating_mark_is_a_shortcut_and_an_ordinary_word_is_none():
+    texts, labels = some_texts(400, 5), [i % 2 for i in range(400)]
+    assert shortcuts_of(texts, labels) == set()
+    marked = [f"{text} {9 if label else 2}/10" if i % 10 < 2 else text
+              for i, (text, label) in enumerate(zip(texts, labels, strict=True))]  # fmt: skip
+    assert shortcuts_of(marked, labels) == {"9/10", "2/10"}
+
+
+def test_a_word_that_all_but_decides_is_a_shortcut_only_if_the_classifier_weighs_it():
+    texts, labels = some_texts(400, 5), [i % 2 for i in range(400)]
+    texts = [f"{text} zebra" if label and i % 4 == 1 else text
+             for i, (text, label) in enumerate(zip(texts, labels, strict=True))]  # fmt: skip
+    counted = telling_words.count_words(texts, labels, 2)
+    assert [one["word"] for one in telling_words.shortcuts(*counted)] == ["zebra"]
+    assert telling_words.shortcuts(*counted, weighty={"film"}) == []
+    assert telling_words.telling(*counted)[1][0]["word"] == "zebra"
+
+
+def test_a_word_that_tells_nothing_is_no_shortcut_in_uneven_classes():
+    """95% of its texts are of one class, but so are 95% of all texts."""
+    labels = [int(i % 20 == 0) for i in range(1000)]
+    texts = [f"{text} hello" if i % 3 else text for i, text in enumerate(some_texts(1000, 6))]
+    assert shortcuts_of(texts, labels) == set()
+
+
+# Length, place, train against test, vocabulary
+
+
+def test_length_that_tells_the_label_is_found():
+    labels = np.arange(300) % 2
+    random = np.random.default_rng(0).integers(5, 50, size=300)
+    assert checks.length_or_place(surface.told_by(random, labels, 2), None, ["a", "b"])["status"] == "clear"
+    told = surface.told_by(random + 30 * labels, labels, 2)
+    assert checks.length_or_place(told, None, ["a", "b"])["status"] == "found"
+
+
+def test_a_sorted_file_is_found_and_folders_have_no_order():
+    labels = [0] * 50 + [1] * 50 + [2] * 50
+    lines = surface.places([f"line {i + 2}" for i in range(150)])
+    assert surface.places(["train/pos/1_9.txt", "line 2"]) is None
+    told = surface.told_by(lines, labels, 3)
+    assert told["auroc"] == 1.0
+    assert checks.length_or_place(None, told, ["a", "b", "c"])["status"] == "found"
+    mixed = surface.told_by(lines, np.arange(150) % 3, 3)
+    assert checks.length_or_place(None, mixed, ["a", "b", "c"])["status"] == "clear"
+
+
+def test_a_test_set_from_elsewhere_is_found():
+    first = some_texts(300, 1)
+    assert checks.shift(surface.told_apart(first, some_texts(300, 2)))["status"] == "clear"
+    elsewhere = [f"{text} hotel" if i % 3 else text for i, text in enumerate(some_texts(300, 3))]
+    told = surface.told_apart(first, elsewhere)
+    assert checks.shift(told)["status"] == "found"
+    assert told["words"][1][0] == "hotel"
+    assert checks.shift(surface.told_apart(first, elsewhere[:5]))["status"] == "left out"
+
+
+def test_a_vocabulary_for_another_language_is_found():
+    tokenizer = load_tokenizer("minibert-tiny")
+    english = ["The plot is thin, but the actors are good and I didn't mind.", "Two hours that flew by."]
+    russian = ["Фильм очень хороший, всем советую посмотреть", "Скучный и длинный фильм"]
+    unknown = ["\U0001f600\U0001f680 \u13a0\u13a1 \u13a2", "\u13a3 \u13a4 fine"]  # no piece is like these
+    for texts, expected in ((english, "clear"), (russian, "found"), (unknown, "found")):
+        assert checks.pieces(count_pieces(tokenizer.encode(texts), tokenizer))["status"] == expected, texts
+
+
+# Classes
+
+
+def test_rare_and_forgotten_classes_are_found():
+    names = ["a", "b", "c"]
+    assert checks.classes([40, 40, 40], names, [10, 9, 11], [10, 10, 10])["status"] == "clear"
+    rare = checks.classes([400, 400, 5], names)
+    assert rare["status"] == "found" and "c has fewer" in rare["sentence"]
+    forgotten = checks.classes([40, 40, 40], names, [20, 10, 0], [10, 10, 10])
+    assert forgotten["status"] == "found" and "c is never predicted" in forgotten["sentence"]
+    assert checks.classes([40, 40, 40], names, [20, 10, 0], [20, 10, 0])["status"] == "clear"  # nothing to predict
+
+
+def test_a_classifier_that_is_no_better_than_the_majority_is_found():
+    good = {"majority": 0.5, "bag-of-words": 0.7, "frozen": 0.6, "fine-tuned": 0.8}
+    assert checks.majority(good)["status"] == "clear"
+    bad = checks.majority(good | {"frozen": 0.5})
+    assert bad["status"] == "found" and "frozen is no better" in bad["sentence"]
+
+
+# Training and figures
+
+
+def test_a_loss_by_cutting_is_found_only_beyond_chance():
+    assert checks.truncation((900, 1000), (880, 1000), 256)["status"] == "clear"  # 2 points of 1,000 texts each
+    assert checks.truncation((900, 1000), (800, 1000), 256)["status"] == "found"
+    assert checks.truncation((900, 1000), (2, 10), 256)["status"] == "clear"  # 1% of the texts
+    assert checks.truncation((9, 10), (6, 10), 256)["status"] == "clear"  # too few to tell
+    assert checks.truncation((0, 0), (80, 100), 8)["status"] == "found"  # no text is read whole
+
+
+def test_overconfidence_is_found_and_cured_by_the_temperature():
+    labels = np.arange(2000) % 3
+    calibrated = make_probabilities(labels, 3, 1.5, seed=0)
+    told = calibration.expected_error(labels, calibrated)
+    assert checks.calibration(told, "fine-tuned")["status"] == "clear"
+    sure = make_probabilities(labels, 3, 1.5, seed=0, sure=3.0)
+    told = calibration.expected_error(labels, sure)
+    assert told["low"] <= told["error"] <= told["high"] and told["error"] > 2 * told["chance"]
+    assert checks.calibration(told, "fine-tuned")["status"] == "found"
+    validation = make_probabilities(labels, 3, 1.5, seed=1, sure=3.0)
+    temperature = calibration.fit_temperature(labels, validation)
+    assert temperature == pytest.approx(3.0, rel=0.1)
+    cooled = calibration.apply_temperature(sure, temperature)
+    assert (cooled.argmax(1) == sure.argmax(1)).all()
+    assert checks.calibration(calibration.expected_error(labels, cooled), "fine-tuned")["status"] == "clear"
+
+
+def test_the_calibration_error_of_a_small_example_by_hand():
+    """Two bins: 0.9 sure and right half the time, 0.6 sure and always right: 0.5 x 0.4 + 0.5 x 0.4."""
+    probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.6, 0.4]])
+    assert calibration.expected_error([0, 1, 0, 0], probabilities)["error"] == pytest.approx(0.4)
+    table = calibration.reliability([0, 1, 0, 0], probabilities)
+    assert [(one["texts"], one["accuracy"]) for one in table] == [(2, 1.0), (2, 0.5)]
+
+
+def test_the_temperature_takes_logits_and_probabilities_alike():
+    logits = np.random.default_rng(0).normal(size=(20, 4))
+    cooled = calibration.apply_temperature(np.exp(logits) / np.exp(logits).sum(1, keepdims=True), 2.0)
+    expected = np.exp(logits / 2) / np.exp(logits / 2).sum(1, keepdims=True)
+    assert np.abs(cooled - expected).max() < 1e-12
+
+
+def test_a_difference_within_the_spread_of_seeds_is_found():
+    clear, unclear = {"points": 0.05, "low": 0.03, "high": 0.07}, {"points": 0.05, "low": -0.01, "high": 0.11}
+    assert checks.difference(clear)["status"] == "clear"
+    assert checks.difference(unclear)["status"] == "found"
+    assert checks.difference(clear, spread=0.01, seeds=3)["status"] == "clear"
+    assert checks.difference(clear, spread=0.06, seeds=3)["status"] == "found"
+
+
+@pytest.mark.parametrize(
+    "losses, expected",
+    [((0.6, 0.5, 0.495), "clear"), ((0.6, 0.5, 0.4), "found"), ((0.6, 0.5, 0.7), "found"), ((0.6,), "left out")],
+    ids=["settled", "still falling", "rising", "one epoch"],
+)
+def test_too_little_and_too_much_training_is_found(losses, expected, tokenizer, tmp_path):
+    task = make_task((400, 100, 400))
+    job, results = make_run(tmp_path, tokenizer, task)
+    write_log(tmp_path, [0], losses)
+    record, _ = gather(job, results, make_features(task))
+    assert status(record["checks"], "length of training") == expected

@@ -14,16 +14,17 @@ Next: `gather.py`.
 
 import numpy as np
 
-from .legible import legible
+from .legible import ELLIPSIS, legible
 
 ROWS = ("bag-of-words", "frozen", "finetuned")
 LENGTH_BINS = 5
 CONFIDENCES = (0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1)
 LOSSES, DISAGREEMENTS = 12, 5
+WORDS = 90  # of an explained text
 
 
-def gather_errors(run, lengths, limit):
-    """run: `gather.Run`; lengths: [N] tokens of each test text before it was cut to `limit`."""
+def gather_errors(run, lengths, limit, explain=None):
+    """run: `gather.Run`; lengths: [N] tokens of the test texts before cutting; limit and explain as in `gather`."""
     name = "finetuned" if "finetuned" in run.results else run.best
     probabilities, labels = run.probabilities[name], run.labels
     of_gold = probabilities[np.arange(len(labels)), labels]
@@ -41,7 +42,7 @@ def gather_errors(run, lengths, limit):
     record["by_confidence"] = by_confidence(run, name)
     wrong = np.flatnonzero(run.predictions[name] != labels)
     worst = wrong[np.argsort(of_gold[wrong], kind="stable")][:LOSSES]
-    record["losses"] = [case(run, name, int(i), was_cut) for i in worst]
+    record["losses"] = [case(run, name, int(i), was_cut, explain) for i in worst]
     record["agreement"], record["disagreements"] = None, []
     if {"frozen", "finetuned"} <= set(run.results):
         record["agreement"], record["disagreements"] = disagreements(run, was_cut)
@@ -86,14 +87,22 @@ def by_confidence(run, name):
     return table
 
 
-def case(run, name, i, was_cut):
-    """A test text with what a row says of it."""
+def case(run, name, i, was_cut, explain=None):
+    """A test text with what a row says of it, and the words that decided, where they are asked for."""
     probabilities, names = run.probabilities[name][i], run.label_names
     best = int(probabilities.argmax())
     return make_case(
         run.task.test, i, names, predicted=names[best], p_predicted=probabilities[best],
-        p_gold=probabilities[run.labels[i]], cut=bool(was_cut[i]), words=None,
+        p_gold=probabilities[run.labels[i]], cut=bool(was_cut[i]), words=deciding_words(explain, i, best),
     )  # fmt: skip
+
+
+def deciding_words(explain, i, label):
+    """[[word, weight]] of a test text, the middle of a long one left out; None without `explain`."""
+    if explain is None:
+        return None
+    found = [[legible(word, 40), float(f"{weight:.3g}")] for word, weight in explain(i, label)]
+    return found if len(found) <= WORDS else [*found[: WORDS * 2 // 3], [ELLIPSIS, 0.0], *found[-WORDS // 3 :]]
 
 
 def make_case(part, i, names, limit=420, **more):

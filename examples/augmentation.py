@@ -12,7 +12,7 @@ How the comparison is kept fair, which is where such results usually go wrong:
 
 * All three see the same number of texts and updates: every training text twice, the second time changed or, in the
   control, as it was. Otherwise augmentation gets twice the training and wins by that.
-* The same seeds, hence the same heads and, by position, the same batches; so the differences can be paired.
+* The same texts, seeds and fresh heads for all three, so the differences can be paired.
 * Epochs are chosen on validation texts, which are never changed; the test set is looked at once.
 """
 

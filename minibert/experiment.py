@@ -54,6 +54,7 @@ class Job:
     facts: list  # what the run begins with, in lines for a person
     say: object  # prints lines, or does nothing
     features: dict | None = None  # `frozen_features`, once they are known
+    track: object = lambda record: None  # shows a record of log.jsonl elsewhere, too: `plumbing.tracking`
     also: dict = field(default_factory=dict)  # name -> Dataset: further test sets
 
     def pretrained(self):
@@ -463,15 +464,20 @@ def finetune(job, seed, stop_after=None):
     state = job.training_state(seed)
     done, log = read_progress(state), None
     if processes.is_first():
-        log = Log(job.folder / "log.jsonl", keep=lambda record: record["seed"] != seed or done.knows(record))
+        write = Log(job.folder / "log.jsonl", keep=lambda record: record["seed"] != seed or done.knows(record))
+
+        def log(record):
+            write({"seed": seed, **record})
+            job.track({"seed": seed, **record})
+
     if done.update:
         job.say(f"  going on after update {done.update:,}")
     micro_batches = job.device.type == "cpu" and 0 < options.micro_batch < options.batch_size
     with touched_rows(classifier, micro_batches and processes.count() == 1):  # the exchange wants whole gradients
         progress = train(
             classifier, job.examples["train"], job.examples["validation"], train_settings(job, seed), job.device,
-            job.class_weights, state, True, log and (lambda record: log({"seed": seed, **record})), options.quiet,
-            "fine-tuning", checkpoint_every=options.checkpoint_every, stop_after=stop_after,
+            job.class_weights, state, True, log, options.quiet, "fine-tuning",
+            checkpoint_every=options.checkpoint_every, stop_after=stop_after,
         )  # fmt: skip
     return classifier, progress
 

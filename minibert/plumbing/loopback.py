@@ -17,7 +17,7 @@ SECONDS = 30  # for a client to say what it wants
 HEADERS = {
     "Cache-Control": "no-store",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # "no-referrer" would hide the origin of our own form, too
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }

@@ -17,6 +17,7 @@ label{display:block;font-size:.9rem;color:var(--soft);margin:10px 0 3px}
 textarea,select,button{font:inherit;color:inherit;background:var(--raised);border:1px solid var(--rule);
 border-radius:8px;padding:8px 12px}
 textarea{width:100%;min-height:7.5rem;resize:vertical}
+select,button{height:2.7rem}
 select{max-width:100%}
 textarea:focus,select:focus,button:focus{outline:2px solid var(--accent);outline-offset:1px}
 .row{display:flex;flex-wrap:wrap;gap:10px 14px;align-items:end;margin-top:12px}
@@ -28,11 +29,14 @@ padding:8px 20px}
 .answers h2{border-top:1px solid var(--rule);padding-top:14px}
 .says{font-size:1.3rem;margin:0 0 10px}
 .bars{width:100%;table-layout:fixed}
-.bars th{width:38%;overflow:hidden}
-.bars td{white-space:nowrap}
+.bars th{width:30%;overflow:hidden}
+.bars td{white-space:nowrap;padding-right:10px;vertical-align:middle}
 .bar{display:block;height:9px;border-radius:2px;background:var(--accent);min-width:1px}
-.bars td.number{width:5.2rem}.bars td.change{width:5.2rem;color:var(--soft)}
+.bars .number{width:4.1rem}.bars .change{width:5rem;color:var(--soft);padding-right:0}
+.before{font-size:.92rem;line-height:1.65;color:var(--soft);margin:10px 0 6px;padding-left:12px;
+border-left:2px solid var(--rule)}
 .text{font-size:1.06rem;line-height:1.75;margin:14px 0 6px}
+.before .text{font-size:.95rem;margin:2px 0}
 .text span{border-radius:3px;padding:1px 0}
 .problem{color:var(--bad);font-weight:600}
 .key span{padding:0 6px;border-radius:3px}
@@ -50,16 +54,15 @@ def render(labels, reads_pairs, asked=None, answers=(), before=None, problem="")
     before, or None; problem: why there are no answers.
     """
     asked = asked or {"text": "", "pair": "", "label": ""}
-    sides = "".join(render_answer(answer, asked, old) for answer, old in zip(answers, old_answers(answers, before),
-                    strict=True))  # fmt: skip
+    olds = old_answers(answers, before)
+    sides = "".join(
+        render_answer(answer, asked, old and before["asked"], old) for answer, old in zip(answers, olds, strict=True)
+    )
     parts = [render_form(labels, reads_pairs, asked, bool(answers))]
     if problem:
         parts.append(f'<p class="problem" role="alert">{escape(problem)}</p>')
     if sides:
         parts.append(f'<div class="answers">{sides}</div>{key()}')
-    if before and answers:
-        changed = escape(cut(clean(before["asked"]["text"]), 300))
-        parts.append(f'<p class="note">Changes are from the text before: <bdi>{changed}</bdi></p>')
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -100,35 +103,51 @@ def old_answers(answers, before):
     return [found.get(answer["name"]) for answer in answers]
 
 
-def render_answer(answer, asked, old):
-    """One classifier's answer."""
-    scores, record = answer["scores"], answer["explanation"]
+def render_answer(answer, asked, old_asked, old):
+    """One classifier's answer, and what changed since the text before, if there was one."""
+    record = answer["explanation"]
+    care = "" if record["error"] < 0.01 else " Read them with care."
+    error = "0.01" if record["error"] < 1e-4 else f"{100 * record['error']:.2f}"
+    before = ""
+    if old:
+        said = inline(cut(clean(old["label"]), 60))
+        before = f'<div class="before">Before: <b>{said}</b>{render_texts(old["explanation"], old_asked)}</div>'
+    return (
+        f"<section><h2>{escape(answer['name'])}</h2>"
+        f'<p class="says"><b>{inline(cut(clean(answer["label"]), 60))}</b></p>'
+        f"{render_scores(answer['scores'], old and old['scores'])}{render_texts(record, asked)}"
+        f'<p class="note">Shaded for {inline(cut(clean(record["label"]), 60))}: logit {record["logit"]:+.2f}, and '
+        f"{record['baseline_logit']:+.2f} with [PAD] for every word. The words' shares add up to the difference within "
+        f"{error}% ({record['steps']} steps).{care}</p>{before}</section>"
+    )
+
+
+def render_scores(scores, old):
+    """The most probable labels, each with a bar, and with the change in points since the text before."""
     shown = sorted(scores, key=lambda label: -scores[label])[:FEW]
     rows = []
     for label in shown:
-        change = ""
-        if old:
-            points = 100 * (scores[label] - old["scores"][label])
-            change = f'<td class="change">{points:+.1f}</td>'
+        change = f'<td class="change">{100 * (scores[label] - old[label]):+.1f}</td>' if old else ""
         rows.append(
             f'<tr><th scope="row">{inline(cut(clean(label), 60))}</th>'
             f'<td><span class="bar" style="width:{100 * scores[label]:.1f}%"></span></td>'
             f'<td class="number">{100 * scores[label]:.1f}%</td>{change}</tr>'
         )
+    head = ""
+    if old:
+        head = ('<thead><tr><th scope="col">label</th><td></td><th scope="col" class="number">now</th>'
+                '<th scope="col" class="change">change</th></tr></thead>')  # fmt: skip
     more = f'<p class="note">and {len(scores) - FEW} other labels</p>' if len(scores) > FEW else ""
-    most = max((abs(word[1]) for word in record["words"] + (record["pair_words"] or [])), default=0)
-    texts = f'<p class="text" dir="auto">{shaded(asked["text"], record["words"], most)}</p>'
-    if record["pair_words"] is not None:
-        texts += f'<p class="text" dir="auto">{shaded(asked["pair"], record["pair_words"], most)}</p>'
-    sure = "" if record["error"] < 0.01 else " Read it with care."
-    return (
-        f"<section><h2>{escape(answer['name'])}</h2>"
-        f'<p class="says"><b>{inline(cut(clean(answer["label"]), 60))}</b></p>'
-        f'<div class="scroll"><table class="bars">{"".join(rows)}</table></div>{more}{texts}'
-        f'<p class="note">Shaded for {inline(cut(clean(record["label"]), 60))}: logit {record["logit"]:+.2f}, '
-        f"{record['baseline_logit']:+.2f} without the words. The shares add up within {record['error']:.2%} after "
-        f"{record['steps']} steps.{sure}</p></section>"
-    )
+    return f'<div class="scroll"><table class="bars">{head}<tbody>{"".join(rows)}</tbody></table></div>{more}'
+
+
+def render_texts(record, asked):
+    """The text, and its pair, with their words shaded."""
+    words = record["words"] + (record["pair_words"] or [])
+    most = max((abs(word[1]) for word in words), default=0)
+    texts = [(asked["text"], record["words"])]
+    texts += [] if record["pair_words"] is None else [(asked["pair"], record["pair_words"])]
+    return "".join(f'<p class="text" dir="auto">{shaded(text, words, most)}</p>' for text, words in texts)
 
 
 def key():

@@ -1,6 +1,6 @@
 """`python -m minibert.finetune TASK`: both experiments on one task, beside their baselines, in one table.
 
-Options in; `experiment.py` computes and `report/` tells.
+Options in; `job.py` reads and checks, `experiment.py` computes and `report/` tells.
 """
 
 import argparse
@@ -32,7 +32,8 @@ def main(argv=None):
 
 def run(options, processes):
     """One run, in one process or in several: the first one talks and writes. Returns the exit code."""
-    from .experiment import new_training, prepare, run_rows, vectors_of_texts, weights_hash
+    from .experiment import new_training, run_rows, vectors_of_texts
+    from .job import prepare, weights_hash
     from .plumbing.checkpoint import commit_of
     from .plumbing.resume import machine
     from .plumbing.tracking import check_tracker, tracking

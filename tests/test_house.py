@@ -16,7 +16,7 @@ README = PACKAGE.parent / "README.md"
 
 STORY = (
     "config", "model", "head", "batch", "tokenizer", "names", "load", "metrics", "optim", "evaluate", "train",
-    "baselines", "frozen", "explain", "experiment", "recipes", "sweep", "finetune", "predict", "explore",
+    "baselines", "frozen", "explain", "job", "experiment", "recipes", "sweep", "finetune", "predict", "explore",
 )  # fmt: skip
 WINGS = ("data", "fast", "report", "distill", "parity", "plumbing")
 

@@ -93,8 +93,9 @@ def prepare(options, folder, say):
         job.examples[part] = tokenizer.examples(
             texts.texts, texts.pairs, texts.labels, options.max_length, options.truncation, options.windows
         )
-    job.facts.append(describe_lengths(job))
-    say(job.facts[-1], *describe_weights(encoder.account))
+    more = [describe_lengths(job), *describe_warmup(job)]
+    job.facts += more
+    say(*more, *describe_weights(encoder.account))
     return job
 
 
@@ -192,6 +193,18 @@ def describe_lengths(job):
         f"training texts: {lengths.mean():.0f} tokens on average, {(lengths >= limit).mean():.0%} fill the limit; "
         f"{padding:.1%} of each epoch is padding, after bucketing by length"
     )
+
+
+def describe_warmup(job):
+    """A line where the rate would rise to the end: warmup in updates, on fewer texts than it was made for."""
+    options = job.options
+    total = -(-len(job.task.train) // options.batch_size) * options.epochs
+    if options.mode == "frozen" or options.warmup < total:
+        return []
+    return [
+        f"warmup: {options.warmup:,g} updates, but the training has {total:,}: the rate never reaches its peak; "
+        "--warmup 0.1 takes a tenth of them"
+    ]
 
 
 def device_name(device):

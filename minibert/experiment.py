@@ -260,7 +260,8 @@ def explain_mistakes(job, results):
             [job.label_names[label] for label in probabilities[chosen].argmax(1)],
             options.max_length, options.truncation, options.windows, FIRST_STEPS,
         )  # fmt: skip
-        words = [[[word, share] for word, share, *_ in one["words"] + (one["pair_words"] or [])] for one in records]
+        parts = [one["words"] + ([["/", 0.0], *one["pair_words"]] if one["pair_words"] else []) for one in records]
+        words = [[[word, share] for word, share, *_ in of_text] for of_text in parts]
         return {"words": {str(i): of_text for i, of_text in zip(chosen, words, strict=True)}}
 
     known = fingerprint(job.task, job.also)

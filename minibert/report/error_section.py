@@ -22,7 +22,7 @@ def error_blocks(record):
         about = []
         if any(one["words"] for one in errors["losses"]):
             about.append(paragraph(
-                "Words that spoke for the predicted class are shaded orange, those against it blue and underlined, each as "
+                "Words that spoke for the predicted class are shaded orange, those against it blue and underlined, as "
                 "strongly as it did (integrated gradients of the class's logit; predict --explain gives the numbers)."
             ))  # fmt: skip
         title = f"The surest mistakes of the {TITLES[errors['row']]} classifier"

@@ -13,16 +13,19 @@ import torch
 
 from . import baselines, metrics
 from .evaluate import predict
+from .explain import FIRST_STEPS, explain
 from .fast import touched_rows
 from .frozen import encode, fit_heads
 from .head import NATIVE, Classifier
 from .job import describe_training, fingerprint, frozen_poolings
-from .load import put_head, read_encoder, save_classifier
+from .load import put_head, read_classifier, read_encoder, save_classifier
 from .metrics import softmax
 from .plumbing import processes
 from .plumbing.files import UserError, read_checked_json, write_checked_json
 from .plumbing.resume import Log, read_progress
 from .train import TrainSettings, train
+
+EXPLAINED = 12  # mistakes
 
 
 def run_rows(job):
@@ -233,6 +236,36 @@ def vectors_of_texts(job, results):
         return None
     pooling = next(iter(results["frozen"].values()))["tried"][0]["pooling"]
     return {part: of_part[pooling].numpy() for part, of_part in frozen_features(job).items()}
+
+
+def explain_mistakes(job, results):
+    """{index of a test text: [[word, share]]} of the kept fine-tuned classifier's surest mistakes, for the report.
+
+    Few steps are taken: the shares show which words decided, and the last per cent of each does not matter here.
+    """
+    by_seed = results.get("finetuned")
+    if not by_seed:
+        return {}
+    seed = max(by_seed, key=lambda seed: (by_seed[seed]["validation_accuracy"], -job.options.seeds.index(seed)))
+
+    def compute():
+        job.say("", "which words decided in the surest mistakes")
+        test, options = job.task.test, job.options
+        probabilities = np.array(by_seed[seed]["probabilities"])
+        chosen = metrics.surest_mistakes(test.labels, probabilities, EXPLAINED)
+        classifier, _ = read_classifier(job.folder / "finetuned")
+        wrong = test.select(chosen)
+        records = explain(
+            classifier.to(job.device), job.tokenizer, wrong.texts, wrong.pairs,
+            [job.label_names[label] for label in probabilities[chosen].argmax(1)],
+            options.max_length, options.truncation, options.windows, FIRST_STEPS,
+        )  # fmt: skip
+        parts = [one["words"] + ([["/", 0.0], *one["pair_words"]] if one["pair_words"] else []) for one in records]
+        words = [[[word, share] for word, share, *_ in of_text] for of_text in parts]
+        return {"words": {str(i): of_text for i, of_text in zip(chosen, words, strict=True)}}
+
+    known = fingerprint(job.task, job.also)
+    return {int(i): words for i, words in keep(job, f"explained-{seed}", known, compute)["words"].items()}
 
 
 def finetuned_row(job, seed):

@@ -32,7 +32,7 @@ def main(argv=None):
 
 def run(options, processes):
     """One run, in one process or in several: the first one talks and writes. Returns the exit code."""
-    from .experiment import new_training, run_rows, vectors_of_texts
+    from .experiment import explain_mistakes, new_training, run_rows, vectors_of_texts
     from .job import prepare, weights_hash
     from .plumbing.checkpoint import commit_of
     from .plumbing.resume import machine
@@ -76,7 +76,7 @@ def run(options, processes):
         with tracking(options.track, folder, settings) as job.track:
             results = run_rows(job)
         with processes.alone():
-            write_report(job, results, vectors_of_texts(job, results))
+            write_report(job, results, vectors_of_texts(job, results), explain_mistakes(job, results))
     return 0
 
 

@@ -1,6 +1,6 @@
 """`python -m minibert.finetune TASK`: both experiments on one task, beside their baselines, in one table.
 
-Options in; `experiment.py` computes and `report/` tells.
+Options in; `job.py` reads and checks, `experiment.py` computes and `report/` tells.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from .recipes import DEFAULTS, RECIPES, TASK_DEFAULTS
 MAX_SEED = 2**32 - 1
 
 # What may differ between a run and its --resume: nothing that decides a number.
-FREE_ON_RESUME = ("output", "resume", "quiet", "dry_run", "checkpoint_every")
+FREE_ON_RESUME = ("output", "resume", "quiet", "dry_run", "checkpoint_every", "track")
 
 
 def main(argv=None):
@@ -32,9 +32,11 @@ def main(argv=None):
 
 def run(options, processes):
     """One run, in one process or in several: the first one talks and writes. Returns the exit code."""
-    from .experiment import new_training, prepare, run_rows, vectors_of_texts, weights_hash
+    from .experiment import explain_mistakes, new_training, run_rows, vectors_of_texts
+    from .job import prepare, weights_hash
     from .plumbing.checkpoint import commit_of
     from .plumbing.resume import machine
+    from .plumbing.tracking import check_tracker, tracking
     from .report import write_report
     from .sweep import make_trials, run_sweep
 
@@ -47,6 +49,7 @@ def run(options, processes):
     options.commit = kept_commit(folder) if options.resume else None
     if options.recipe:
         say(f"recipe {options.recipe}: {RECIPES[options.recipe]}")
+    check_tracker(options.track)
     job = prepare(options, folder, say)
     trials = make_trials(options, parse, job.encoder)
     if options.dry_run:
@@ -70,9 +73,10 @@ def run(options, processes):
         keep_settings(folder, settings | found, say)
         if trials:
             job = run_sweep(job, trials, say)
-        results = run_rows(job)
+        with tracking(options.track, folder, settings) as job.track:
+            results = run_rows(job)
         with processes.alone():
-            write_report(job, results, vectors_of_texts(job, results))
+            write_report(job, results, vectors_of_texts(job, results), explain_mistakes(job, results))
     return 0
 
 
@@ -250,6 +254,8 @@ def add_machine_options(group):
     add("--output", metavar="DIR", help="where the run is kept (default: runs/TASK)")
     add("--resume", action="store_true", help="go on with the run in --output")
     add("--checkpoint-every", type=number(float, 0), default=300.0, metavar="SECONDS", help="between saves")
+    add("--track", choices=("tensorboard", "trackio", "wandb"),
+        help="show log.jsonl in this dashboard, too; on this machine, without an account")  # fmt: skip
     add("--dry-run", action="store_true", help="read and check everything, say what would run, write nothing")
     add("--quiet", action="store_true", help="print the final table only")
 

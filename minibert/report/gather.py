@@ -50,11 +50,12 @@ VALIDATED = ("validation_accuracy", "validation_loss")  # of an epoch
 CURVE = 81  # points of an ROC curve
 
 
-def gather(job, results, features=None):
+def gather(job, results, features=None, explained=None):
     """The record of a run and the arrays for predictions.csv: (record, {row: probabilities [N, C]}).
 
-    job: `experiment.Job`; results: {row: {seed: result}}; features: {part: [N, E] NumPy} of the frozen encoder; without
-    them two checks are left out.
+    job: `job.Job`; results: {row: {seed: result}}; features: {part: [N, E] NumPy} of the frozen encoder; without
+    them two checks are left out. explained: {index of a test text: [[word, weight]]}, why the classifier whose errors
+    are shown answers so, or None.
     """
     test, names = job.task.test, [legible(name, 80) for name in job.label_names]
     run = Run(job, results)
@@ -86,7 +87,7 @@ def gather(job, results, features=None):
     }
     record["training"] = gather_training(job.folder / "log.jsonl") if "finetuned" in results else None
     record["data"] = data
-    record["errors"] = gather_errors(run, texts["lengths"]["test"], job.longest_read)
+    record["errors"] = gather_errors(run, texts["lengths"]["test"], job.longest_read, explained or {})
     record["calibration"] = {
         name: gather_calibration(run, name) for name in ("bag-of-words", "frozen", "finetuned") if name in results
     }

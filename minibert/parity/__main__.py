@@ -66,7 +66,7 @@ def climb_once(options, show=None, notes=True):
     with open_learner(options) as learner:
         if "said" in learner.about:
             return learner.about["said"]
-        level = open_level(learner.about["level"], judging=not options.in_process)
+        level = open_level(learner.about["level"], judging=bool(options.onnx) or not options.in_process)
         if notes and not options.json:
             for note in learner.about["notes"]:
                 print(note)
@@ -77,7 +77,7 @@ def climb_once(options, show=None, notes=True):
 
 def place_of(options):
     """The learner's file, as it was given."""
-    return options.module[0] if options.module else options.implementation
+    return options.onnx or (options.module[0] if options.module else options.implementation)
 
 
 def keep_watching(options):
@@ -118,6 +118,8 @@ def show_hint(level, name):
 def chosen(options, learner, level):
     """The rungs to climb: those asked for; of a module those that it has; of a checkpoint those with figures."""
     rungs = RUNGS
+    if options.onnx:
+        return level.rungs()
     if options.rungs:
         rungs = [find_rung(name.strip()) for name in options.rungs.split(",")]
     elif options.module:
@@ -132,7 +134,11 @@ def open_learner(options, level=None):
     if options.module:
         what = {"place": options.module[0], "modules": options.module, "family": options.family, "map": options.map,
                 "write_map": options.write_map, "given": options.config_arg}  # fmt: skip
-    level = level or (["checkpoint", options.weights] if options.weights else ["ladder"])
+    if options.onnx:
+        what = {"place": options.onnx, "onnx": options.onnx}
+    if level is None:
+        kind = "conversion" if options.onnx else "checkpoint"
+        level = [kind, options.weights] if options.weights else ["ladder"]
     if not options.in_process:
         with LearnersProcess(what, level, options.dtype, options.time_limit) as learner:
             yield learner
@@ -164,6 +170,7 @@ def parse(argv):
     add("--config-arg", metavar="NAME=VALUE", action="append", help="an argument of the class; may be repeated")
     add("--map", metavar="FILE", help="which of the module's parameters is which weight, as JSON")
     add("--write-map", metavar="FILE", help="write such a map, as far as it can be found, to be mended")
+    add("--onnx", metavar="FILE", help="a converted model, against the checkpoint that --weights names")
     add("--weights", metavar="DIR|ID", help="the encoder on a real checkpoint, against stored figures")
     add("--dtype", choices=("float32", "float64"), default="float32", help="of the arguments")
     add("--time-limit", type=number(float, 0, low_open=True), default=TIME_LIMIT, help="seconds a rung may take")
@@ -177,6 +184,8 @@ def parse(argv):
     options.colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     if options.weights and options.dtype != "float32":
         raise UserError("--weights is compared in float32 only; leave out --dtype")
+    if options.onnx and (not options.weights or options.module or options.watch or options.tiny):
+        raise UserError("--onnx FILE goes with --weights DIR, the checkpoint it was made from, and with nothing else")
     if options.watch and options.json:
         raise UserError("--watch is for a person to read; leave out --json")
     if options.tiny and (options.module or options.weights):

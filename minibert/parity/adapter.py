@@ -16,6 +16,7 @@ from .. import metrics, optim
 from ..config import EncoderConfig
 from ..fast import accelerate
 from ..head import NATIVE, Classifier, LinearHead, MLPHead, TanhHead, pool
+from ..load import read_model
 from ..model import ACTIVATIONS, Attention, Embeddings, Encoder, FeedForward, Layer, Pooler, additive_mask
 from ..names import COLUMNS, NAMES, NATIVE_COLUMNS, NATIVE_NAMES, encoder_names, normalize_names, translate
 from ..tokenizer import Tokenizer, from_vocabulary
@@ -339,3 +340,17 @@ def map_weight_names(names):
         found = bert_names.get(re.sub(NUMBER, "#", part))
         result.append(f"{found.replace('#', number[0] if number else '')}.{kind}" if found else None)
     return result
+
+
+# ---- a whole checkpoint, as the judge of its conversions
+
+
+def answer_of(folder, input_ids, attention_mask, token_type_ids):
+    """What minibert's model of a checkpoint's folder gives, in float64: logits [B, C], or hidden states [B, T, E]."""
+    model, _ = read_model(folder, fast=False)
+    model = model.double().eval()
+    ids, mask, types = (torch.from_numpy(array) for array in (input_ids, attention_mask, token_type_ids))
+    encoder = getattr(model, "encoder", model)
+    with torch.no_grad():
+        given = (ids, mask, types) if encoder.config.type_vocab_size > 1 else (ids, mask)
+        return model(*given).numpy()

@@ -308,8 +308,7 @@ def made(rung, arguments, wrong, dropped=()):
             return flattened(ONE_OFF[rung](**arguments, wrong=names))
     arguments = {name: value for name, value in arguments.items() if name != "dropout"}
     with np.errstate(all="ignore"):
-        output = getattr(Known(names, dropped), rung)(**arguments)
-        return flattened(list(output) if rung.endswith("encoder") else output)
+        return flattened(getattr(Known(names, dropped), rung)(**arguments))
 
 
 ONE_OFF = {
@@ -389,7 +388,7 @@ class Search:
         """As `Answer.off` for an encoder, given up at the first layer that is too far away."""
         largest, start = 0.0, 0
         with np.errstate(all="ignore"):
-            for state in getattr(Known(wrong), self.rung)(**answer.arguments):
+            for state in getattr(Known(wrong), self.rung.replace("encoder", "states"))(**answer.arguments):
                 part = slice(start, start + state.size)
                 counts = answer.counts[part]
                 largest = max(largest, distance(answer.got[part][counts], state.ravel()[counts]))

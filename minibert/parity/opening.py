@@ -13,6 +13,10 @@ def load(what):
         from .module.load import load_modules  # needs PyTorch
 
         return load_modules(what)
+    if "onnx" in what:
+        from .conversion import Converted
+
+        return Converted(what["onnx"])
     return load_implementation(what["place"])
 
 
@@ -27,27 +31,31 @@ def load_and_describe(what, level):
 
 def describe(module, level):
     """What the judging process wants to know of a learner's functions before it asks."""
-    level = level if level[0] == "checkpoint" else getattr(module, "level", level)
+    level = level if level[0] in ("checkpoint", "conversion") else getattr(module, "level", level)
     return {
         "near_misses": near_misses(module),
         "notes": getattr(module, "notes", []),
         "level": level,
         "home": str(own_folder(module) or ""),
-        "provided": [rung.name for rung in RUNGS if hasattr(module, rung.name)],
+        "provided": getattr(module, "provided", [rung.name for rung in RUNGS if hasattr(module, rung.name)]),
         "missing": getattr(module, "MISSING", "not provided"),  # why there is no such function
     }
 
 
 def open_level(level, judging=False):
-    """The level that a list names: ["ladder"], ["tiny"], ["module", {options}], ["checkpoint", place].
+    """The level that a list names: ["ladder"], ["tiny"], ["module", options], ["checkpoint" or "conversion", place].
 
-    judging: without the inputs of a checkpoint.
+    judging: with the right answers of a conversion, without the inputs of a checkpoint.
     """
     kind, *rest = level
     if kind == "checkpoint":
         from .checkpoints import Checkpoint  # needs PyTorch
 
         return Checkpoint(*rest, with_weights=not judging)
+    if kind == "conversion":
+        from .conversion import Conversion  # the same
+
+        return Conversion(*rest, judging=judging)
     if kind == "tiny":
         return Tiny(References())
     return ModuleLadder(**rest[0]) if kind == "module" else Ladder()

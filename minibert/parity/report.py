@@ -5,6 +5,7 @@ import textwrap
 from dataclasses import asdict, dataclass
 
 from .conventions import CONVENTIONS
+from .hints import HINTS
 from .mistakes import MISTAKES
 from .results import OK, OTHER, SKIP
 
@@ -109,7 +110,7 @@ class Summary:
             )
         follow = f", {len(self.others)} by another published convention" if self.others else ""
         lines.append(f"{len(self.checked)} of {len(self.results)} rungs checked, {len(self.passed)} passed{follow}")
-        failed = [result.rung for result in self.results if result.failed]
+        failed = [result.rung for result in self.results if result.failed and result.rung in HINTS]
         if failed:
             name = failed[0]
             lines.insert(-1, f"stuck at {name}? --hint 1 {name} says what to look at, --tiny {name} prints a tiny case")

@@ -219,7 +219,7 @@ COMMON = {  # of the mistakes of a layer or an encoder, those that are tried two
     "softmax-over-queries", f"softmax-over-queries{ADDED}", "heads-split-by-reshape", "heads-not-transposed-back",
     "bias-missing", "bias-missing#projections", "no-output-projection", "weights-untransposed", "pre-norm",
     "layer-norm-before-residual", "no-attention-residual", "no-feed-forward-residual", "one-layer-norm-for-both",
-    "layer-norms-exchanged", "residual-from-layer-input",
+    "layer-norms-exchanged", "residual-from-layer-input", "batch-and-tokens-swapped",
     "token-types-missing", "token-types-all-0", "positions-missing", "positions-off-by-one",
     "positions-count-real-tokens", "positions-of-bert", "positions-count-padding", "positions-not-shifted",
     "embeddings-without-layer-norm", "embeddings-scaled", "last-layer-missing",
@@ -227,7 +227,7 @@ COMMON = {  # of the mistakes of a layer or an encoder, those that are tried two
 TOGETHER = ("unbiased-variance", "eps-outside-root", "eps-1e-6")  # a LayerNorm that many have copied
 OFTEN = (
     "eps-1e-5", "gelu-tanh", "relu", "pre-norm", "no-mask", "mask-inverted", "not-scaled", "scaled-by-hidden-size",
-    "bias-missing", "bias-missing#projections", "no-output-projection", "unbiased-variance",
+    "bias-missing", "bias-missing#projections", "no-output-projection", "unbiased-variance", "batch-and-tokens-swapped",
 )  # fmt: skip
 PAIRS = {  # rungs at which only these make sense together: the first with each of the others
     "mean_pooling": (), "accuracy": (), "confusion_matrix": ("confusion-transposed", "confusion-normalised"),
@@ -440,7 +440,7 @@ def levels(rung):
     yield [(*one, *convention) for convention in conventions for one in singles]
     pairs = pairs_of(rung)
     yield pairs
-    if rung in ("layer", "distilbert_layer") or rung.endswith("encoder"):
+    if "layer" in rung.split("_") or rung.endswith("encoder"):
         yield triples_of(rung)
     if rung.startswith("adamw"):
         yield [(*pair, *convention) for convention in conventions for pair in pairs]

@@ -32,7 +32,7 @@ def explain(rung):
     if rung.twice:
         lines.append("  called twice with the same input, which has to give the same answer")
     if rung.places:
-        lines.append("  heard: everything that dropout is applied to, while it drops nothing; --hint 3 says where it belongs")
+        lines.append("  heard: what dropout is applied to, while it drops nothing; --hint 3 says where it belongs")
     return "\n".join(lines)
 
 

@@ -171,6 +171,7 @@ def test_explain_gives_the_whole_contract(rung, capsys):
     assert rung.source in words
     assert ("word for word" if rung.exact else f"at most {rung.tolerance:g}, {rung.double:g} with") in words
     assert ("padding is left out" in words) == (rung.padding is not None)
+    assert ("called twice" in words) == rung.twice and ("heard: " in words) == bool(rung.places)
 
 
 def test_list_names_every_rung_once_and_in_order(capsys):

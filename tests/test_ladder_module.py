@@ -248,6 +248,29 @@ def test_a_layer_alone_climbs_its_own_rungs(capsys):
     assert failed(rows) == {} and list(rows) == ["layer", "bert_layer_dropout"]
 
 
+HUGGING_FACE = {  # class: how many rungs
+    "BertModel": 7, "DistilBertModel": 4, "RobertaModel": 4, "BertForSequenceClassification": 8,
+    "DistilBertForSequenceClassification": 6,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", HUGGING_FACE)
+def test_hugging_faces_classes_pass_without_glue(name, dtype, capsys):
+    pytest.importorskip("transformers", reason="transformers is not installed")
+    rows, _, code = climbed(capsys, f"transformers:{name}", "--dtype", dtype)
+    assert code == 0 and failed(rows) == {} and len(rows) == HUGGING_FACE[name], failed(rows)
+
+
+def test_a_folder_will_do_and_a_file_of_classes_is_told_about_module(capsys):
+    rows, notes, code = climbed(capsys, COURSE, "--rungs", "bert_encoder,adamw")
+    assert code == 0 and [row["status"] for row in rows.values()] == ["OK", "OTHER"]
+    code, _, err = command(capsys, "--module", TESTS / "references")
+    assert code == 2 and "called like a BERT" in err
+    out = command(capsys, COURSE / "optimizer.py", isolated=True)[1]
+    assert f"say --module {COURSE / 'optimizer.py'}:AdamW" in out
+
+
 def test_without_a_class_the_likeliest_one_is_taken_and_named(capsys):
     functions = load({"place": "", "modules": [str(COURSE / "bert.py")]})
     assert any("BertModel is taken" in note for note in functions.notes)

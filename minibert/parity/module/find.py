@@ -30,6 +30,9 @@ def find(text, definitions=False):
     """(target, its module, notes) for FILE:CLASS. definitions: run no statement that may take long."""
     place, name = split_place(text)
     path = Path(place)
+    if path.is_dir() and not name:
+        path, name = likeliest_in(path)
+        place = str(path)
     if path.suffix in (".py", ".ipynb") or path.exists():
         if not path.is_file():
             raise UserError(f"{place}: {'a folder, not a file' if path.is_dir() else 'no such file'}")
@@ -51,6 +54,14 @@ def find(text, definitions=False):
         if likely in names:
             return getattr(module, likely), module, [f"{likely} is taken; another one: {place}:CLASS", *notes]
     raise UserError(f"{place}: has no class of torch.nn.Module{'; ' + notes[0] if notes else ''}")
+
+
+def likeliest_in(folder):
+    """(file, class) in a folder: the class that is called most like a whole BERT. UserError where there is none."""
+    for name in LIKELY:
+        for file, found in neighbours_with(folder / "any.py", name):
+            return file, found
+    raise UserError(f"{folder}: none of its files defines a class that is called like a BERT; name it: FILE:CLASS")
 
 
 def classes_of(module):
@@ -148,9 +159,12 @@ def is_definition(node):
 
 
 def neighbours_with(path, name):
-    """Files beside this one that define a class of this name, or of one that ends so."""
-    found = []
-    for file in sorted(Path(path).resolve().parent.glob("*.py")):
+    """[(file, class)]: this file and those beside it that define a class of this name, its own first."""
+    found, own = [], Path(path).resolve()
+    files = sorted(
+        own.parent.glob("*.py"), key=lambda file: (file != own, not file.name.startswith("optim"), file.name)
+    )
+    for file in files:
         try:
             tree = ast.parse(file.read_text(encoding="utf-8"))
         except (SyntaxError, UnicodeDecodeError, OSError, ValueError):

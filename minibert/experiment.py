@@ -5,6 +5,7 @@ Two more cost little: the untrained encoder, if asked for, and of several seeds 
 Each row's result is kept under OUTPUT/work as soon as it is there, so that --resume repeats nothing.
 """
 
+import functools
 import hashlib
 import json
 import time
@@ -18,10 +19,11 @@ from . import baselines, metrics
 from .batch import bucketed_batches, padding_fraction
 from .data import Columns, balanced_weights, load_also_test, load_task
 from .evaluate import predict
+from .explain import explain
 from .fast import touched_rows
 from .frozen import encode, fit_heads
 from .head import NATIVE, POOLINGS, Classifier, resolve_head
-from .load import put_head, read_encoder, read_tokenizer, save_classifier
+from .load import put_head, read_classifier, read_encoder, read_tokenizer, save_classifier
 from .metrics import softmax
 from .plumbing import processes
 from .plumbing.checkpoint import commit_of, find_checkpoint
@@ -435,6 +437,26 @@ def vectors_of_texts(job, results):
         return None
     pooling = next(iter(results["frozen"].values()))["tried"][0]["pooling"]
     return {part: of_part[pooling].numpy() for part, of_part in frozen_features(job).items()}
+
+
+def words_that_decided(job, results):
+    """(index of a test text, class) -> [[word, share, ...]] by the kept fine-tuned classifier; None without one."""
+    if "finetuned" not in results:
+        return None
+
+    @functools.cache
+    def classifier():
+        return read_classifier(job.folder / "finetuned")[0].to(job.device)
+
+    def explained(index, label):
+        test, options = job.task.test, job.options
+        [record] = explain(
+            classifier(), job.tokenizer, [test.texts[index]], test.pairs and [test.pairs[index]],
+            [job.label_names[label]], options.max_length, options.truncation, options.windows, most_steps=64,
+        )  # fmt: skip
+        return [word[:2] for word in record["words"]]
+
+    return explained
 
 
 def finetuned_row(job, seed):

@@ -1,6 +1,6 @@
 """`python -m minibert.finetune TASK`: both experiments on one task, beside their baselines, in one table.
 
-Options in; `experiment.py` computes and `report/` tells.
+Options in; `job.py` reads and checks, `experiment.py` computes and `report/` tells.
 """
 
 import argparse
@@ -33,7 +33,8 @@ def main(argv=None):
 
 def run(options, processes):
     """One run, in one process or in several: the first one talks and writes. Returns the exit code."""
-    from .experiment import new_training, prepare, run_rows, vectors_of_texts, weights_hash, words_that_decided
+    from .experiment import run_rows, vectors_of_texts, words_that_decided
+    from .job import prepare, weights_hash
     from .plumbing.checkpoint import commit_of
     from .plumbing.push import check_push, push
     from .plumbing.resume import machine
@@ -56,12 +57,7 @@ def run(options, processes):
     job = prepare(options, folder, say)
     trials = make_trials(options, parse, job.encoder)
     if options.dry_run:
-        if trials:
-            say(f"sweep: {len(trials)} trials would be tried", *(f"  {trial.name}" for trial in trials))
-        if options.mode in ("both", "finetune"):
-            new_training(job, options.seeds[0])
-        updates = -(-len(job.examples["train"]) // options.batch_size) * options.epochs
-        say(f"dry run: {updates:,} updates in {options.epochs} epochs would follow, for each seed; nothing was written")
+        rehearse(job, trials, say)
         return 0
     if options.sweep:
         processes.refuse("--sweep")
@@ -83,6 +79,19 @@ def run(options, processes):
             if options.push:
                 say(f"uploaded: {push(folder / 'finetuned', options.push)}")
     return 0
+
+
+def rehearse(job, trials, say):
+    """--dry-run: say what would run, and make what can fail."""
+    from .experiment import new_training
+
+    options = job.options
+    if trials:
+        say(f"sweep: {len(trials)} trials would be tried", *(f"  {trial.name}" for trial in trials))
+    if options.mode in ("both", "finetune"):
+        new_training(job, options.seeds[0])
+    updates = -(-len(job.examples["train"]) // options.batch_size) * options.epochs
+    say(f"dry run: {updates:,} updates in {options.epochs} epochs would follow, for each seed; nothing was written")
 
 
 def check_output(folder, settings, resume):

@@ -87,7 +87,7 @@ def problem_with_message(message, folder):
     if len(message.replace(str(folder), "")) > LONGEST_MESSAGE:
         return "a message of unreadable length"
     names = {path.name for path in folder.rglob("*")} | {folder.name} | NAMED
-    names |= {"--", "http://", "standard input", "empty name", "config.json"}
+    names |= {"--", "http://", "standard input", "config.json"}
     if not any(name in message for name in names):
         return "a message that names neither file nor option"
     return None

@@ -87,7 +87,7 @@ def test_a_model_of_the_hub_is_named_as_the_base(distilbert, data, output, monke
     commit = "ab" * 20
     folder = tmp_path / "hub" / "snapshots" / commit
     shutil.copytree(distilbert, folder)
-    monkeypatch.setattr("minibert.experiment.find_checkpoint", lambda *arguments: folder)
+    monkeypatch.setattr("minibert.job.find_checkpoint", lambda *arguments: folder)
     finetune.main(command("some/encoder", data, output, "--mode", "finetune"))
     text = (output / "finetuned" / "README.md").read_text(encoding="utf-8")
     assert ModelCard(text).data.base_model == "some/encoder"

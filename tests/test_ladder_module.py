@@ -131,6 +131,11 @@ class Odd(MyBert):
     def forward(self, input_ids, attention_mask, token_type_ids):
         raise KeyError("odd")
 
+class Part(nn.Module):
+    def __init__(self, hidden_size):
+        super().__init__()
+        self.dense = nn.Linear(hidden_size, hidden_size)
+
 def make(vocab_size, hidden_size, num_hidden_layers, num_attention_heads, intermediate_size):
     return MyBert(vocab_size, hidden_size, num_hidden_layers, num_attention_heads, intermediate_size)
 
@@ -164,10 +169,11 @@ def test_a_function_that_makes_a_module_and_a_module_that_is_there_will_do(name,
         ("needy.py:Fixed", "Fixed has vectors of 24, the ladder's small model of 20; what sets their size?"),
         ("needy.py:Deep", "has 5 layers, the ladder's model has 2"),
         ("needy.py:Odd", "Odd cannot be called: KeyError: 'odd'"),
-        ("needy.py:Gone", "has no class 'Gone'; its modules are: Needy, Fixed, Deep, Odd"),
+        ("needy.py:Gone", "has no class 'Gone'; its modules are: Needy, Fixed, Deep, Odd, Part"),
         ("nowhere.py:Bert", "nowhere.py: no such file"),
         ("no.such.package:Bert", "cannot be imported"),
         ("needy.py:NEEDY", "has no class 'NEEDY'"),
+        ("needy.py:Part", "Part has no layers that the ladder could find"),
     ],
 )
 def test_what_cannot_be_asked_is_one_line_that_says_why(place, says, needy, capsys, monkeypatch):
@@ -218,6 +224,14 @@ def test_a_file_that_trains_on_import_is_imported_again_without_that(tmp_path, c
     path = written(tmp_path / "endless.py", text + "\nwhile True:\n    pass\n")
     rows, notes, _ = climbed(capsys, f"{path}:MyBert", "--rungs", "bert_encoder", "--time-limit", "9", isolated=True)
     assert failed(rows) == {} and any("only what it defines is run" in note for note in notes)
+
+
+def test_a_layer_alone_climbs_its_own_rungs(capsys):
+    rows, notes, code = climbed(capsys, f"{COURSE / 'bert.py'}:BertLayer", "--rungs", "layer,bert_layer_dropout")
+    assert code == 0 and failed(rows) == {} and list(rows) == ["layer", "bert_layer_dropout"]
+    assert "takes its mask as [B, 1, 1, T], 0 for a token, -10000 for padding" in notes
+    rows, _, _ = climbed(capsys, f"{MODULES / 'heads.py'}:EncoderLayer")
+    assert failed(rows) == {} and list(rows) == ["layer", "bert_layer_dropout"]
 
 
 def test_without_a_class_the_likeliest_one_is_taken_and_named(capsys):

@@ -23,11 +23,7 @@ def test_a_right_implementation_passes_all_rungs(place, dtype, monkeypatch):
     module = {"numpy": None, "torch": ladder_torch}.get(place, adapter) or load_implementation(EXAMPLE)
     start = time.perf_counter()
     results = run_ladder(module, REFERENCES, dtype=dtype)
-    left_out = {result.rung for result in results if result.status == "SKIP"}
-    assert [r for r in results if r.status not in ("OK", "SKIP")] == []
-    # minibert itself has no RoBERTa yet
-    assert module is adapter or not left_out
-    assert all("roberta" in name for name in left_out)
+    assert [result for result in results if result.status != "OK"] == []
     assert time.perf_counter() - start < 20
 
 

@@ -71,8 +71,8 @@ def climb_once(options, show=None, notes=True):
             for note in learner.about["notes"]:
                 print(note)
         results = climb(learner, level, chosen(options, learner, level), options.dtype, show)
-    about = learner.about
-    return Summary(place_of(options), results, about["near_misses"], about["notes"], options.strict)
+    about, functions = learner.about, not (options.module or options.weights)
+    return Summary(place_of(options), results, about["near_misses"], about["notes"], options.strict, functions)
 
 
 def place_of(options):

@@ -15,16 +15,15 @@ from torch.nn import functional
 from .. import metrics, optim
 from ..config import EncoderConfig
 from ..fast import accelerate
-from ..head import NATIVE, Classifier, LinearHead, MLPHead, pool
+from ..head import NATIVE, Classifier, LinearHead, MLPHead, TanhHead, pool
 from ..load import read_model
 from ..model import ACTIVATIONS, Attention, Embeddings, Encoder, FeedForward, Layer, Pooler, additive_mask
-from ..names import NAMES, NATIVE_NAMES, normalize_names, translate
+from ..names import COLUMNS, NAMES, NATIVE_COLUMNS, NATIVE_NAMES, encoder_names, normalize_names, translate
 from ..tokenizer import Tokenizer, from_vocabulary
 
 FAST = True
 TRAIN = False
 
-FAMILIES = {"bert": 1, "distilbert": 2}  # column of the name tables
 NUMBER = r"(?<=\.)\d+(?=\.)"  # of a layer
 
 
@@ -52,9 +51,9 @@ def made_fast(module):
 
 
 def in_checkpoint(parameter, family="bert"):
-    """A parameter's name (ours) in the family's words, through the tables of load.py and head.py."""
-    table = {row[0]: row[FAMILIES[family]] for row in (*NAMES, *NATIVE_NAMES)}
-    return translate(parameter.removeprefix("encoder."), table)
+    """A parameter's name (ours) in the family's words, through the tables of names.py."""
+    head = {row[0]: row[NATIVE_COLUMNS[family]] for row in NATIVE_NAMES}
+    return translate(parameter.removeprefix("encoder."), encoder_names(family) | head)
 
 
 # ---- text and small functions
@@ -87,6 +86,10 @@ def bert_embeddings(input_ids, token_type_ids, attention_mask, weights, config):
 
 def distilbert_embeddings(input_ids, attention_mask, weights, config):
     return filled(Embeddings(shape(config)), weights, "distilbert", "embeddings.")(input_ids)
+
+
+def roberta_embeddings(input_ids, attention_mask, weights, config):
+    return filled(Embeddings(shape(config)), weights, "roberta", "embeddings.")(input_ids)
 
 
 class Given(nn.Module):
@@ -145,6 +148,11 @@ def distilbert_encoder(input_ids, attention_mask, weights, config):
     return module(input_ids, attention_mask, return_all=True)
 
 
+def roberta_encoder(input_ids, attention_mask, weights, config):
+    module = filled(Encoder(shape(config), has_pooler=False), weights, "roberta")
+    return module(input_ids, attention_mask, return_all=True)
+
+
 # ---- pooling and heads
 
 
@@ -168,6 +176,11 @@ def bert_head(hidden, attention_mask, weights):
 
 def distilbert_head(hidden, attention_mask, weights):
     head = filled(MLPHead(hidden.shape[-1], len(weights["classifier.bias"])), weights, "distilbert", "head.")
+    return head(pool(hidden, attention_mask, "cls"))
+
+
+def roberta_head(hidden, attention_mask, weights):
+    head = filled(TanhHead(hidden.shape[-1], len(weights["classifier.out_proj.bias"])), weights, "roberta", "head.")
     return head(pool(hidden, attention_mask, "cls"))
 
 
@@ -217,6 +230,12 @@ def bert_head_dropout(hidden, attention_mask, weights, dropout):
 def distilbert_head_dropout(hidden, attention_mask, weights, dropout):
     head = MLPHead(hidden.shape[-1], len(weights["classifier.bias"]), 0.2)
     head = filled(head, weights, "distilbert", "head.", fast=False)
+    return head.train()(pool(hidden, attention_mask, "cls"))
+
+
+def roberta_head_dropout(hidden, attention_mask, weights, dropout):
+    head = TanhHead(hidden.shape[-1], len(weights["classifier.out_proj.bias"]), 0.1)
+    head = filled(head, weights, "roberta", "head.", fast=False)
     return head.train()(pool(hidden, attention_mask, "cls"))
 
 
@@ -309,9 +328,9 @@ def roc_auc(labels, scores):
 
 def map_weight_names(names):
     bert_names = {}
-    for family in FAMILIES:
+    for family in ("bert", "distilbert"):
         for row in (*NAMES, *NATIVE_NAMES):
-            ours, bert, theirs = row[0], row[1], row[FAMILIES[family]]
+            ours, bert, theirs = row[0], row[1], row[COLUMNS[family]]
             bert_names[theirs] = {"head.dense": "pooler.dense"}.get(ours, bert)  # DistilBERT's dense is BERT's pooler
     result = []
     for name in names:

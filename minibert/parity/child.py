@@ -9,10 +9,13 @@ import faulthandler
 import os
 import sys
 import threading
+import traceback
+from types import SimpleNamespace
 
 from ..plumbing.files import UserError
 from ..plumbing.memory import give_way
 from .call import ask_learner
+from .learner import last_lines, split_place
 from .opening import load_and_describe, open_level
 from .values import pack, receive, send, unpack
 
@@ -34,6 +37,12 @@ def serve():
             level = open_level(about["level"])
         except UserError as error:
             about = {"error": str(error)}
+        except Exception as error:  # of the learner's class, or of ours that could not make sense of it
+            words = " ".join(str(error).split())[:300]
+            theirs = SimpleNamespace(__file__=file_of(first["what"]))
+            where = last_lines(traceback.extract_tb(error.__traceback__), theirs)
+            at = f", at {where[0]}" if where else ""
+            about = {"error": f"{first['what']['place']}: cannot be asked: {type(error).__name__}: {words}{at}"}
     send(answers, pack(about))
     while True:
         try:
@@ -44,6 +53,11 @@ def serve():
         if os.getpid() != process:  # a fork of the learner's that came back as well
             os._exit(0)
         send(answers, answer)
+
+
+def file_of(what):
+    """The learner's file, as an absolute path."""
+    return os.path.abspath(split_place(what["place"])[0])
 
 
 def answer_to(name, module, level, first, trace):

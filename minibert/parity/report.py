@@ -76,6 +76,7 @@ class Summary:
     near_misses: dict
     notes: list
     strict: bool = False
+    functions: bool = True  # plain functions, to which a small case can be given
 
     def __post_init__(self):
         self.checked = [result for result in self.results if result.status != SKIP]
@@ -102,7 +103,8 @@ class Summary:
         """The lines at the end."""
         lines = [f"{name} is no rung; did you mean {rung}?" for name, rung in self.near_misses.items()]
         if not self.results:
-            lines.append(f"nothing was checked: no figures are stored for these rungs on {weights}")
+            why = f"no figures are stored for these rungs on {weights}" if weights else "it has no part to be asked"
+            lines.append(f"nothing was checked: {why}")
         elif not self.checked:
             lines.append(
                 "nothing was checked: none of the ladder's functions is in the file (--template FILE writes them; "
@@ -113,7 +115,8 @@ class Summary:
         failed = [result.rung for result in self.results if result.failed and result.rung in HINTS]
         if failed:
             name = failed[0]
-            lines.insert(-1, f"stuck at {name}? --hint 1 {name} says what to look at, --tiny {name} prints a tiny case")
+            tiny = f", --tiny {name} prints a small case" if self.functions else ""
+            lines.insert(-1, f"stuck at {name}? --hint 1 {name} says what to look at{tiny}")
         if self.strict_failure and len(self.checked) < len(self.results):
             lines.append("--strict: a rung that is not checked counts as failed")
         if self.strict_failure and self.others:

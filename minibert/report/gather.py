@@ -53,7 +53,7 @@ CURVE = 81  # points of an ROC curve
 def gather(job, results, features=None, explain=None):
     """The record of a run and the arrays for predictions.csv: (record, {row: probabilities [N, C]}).
 
-    job: `experiment.Job`; results: {row: {seed: result}}; features: {part: [N, E] NumPy} of the frozen encoder; without
+    job: `job.Job`; results: {row: {seed: result}}; features: {part: [N, E] NumPy} of the frozen encoder; without
     them two checks are left out. explain: (index of a test text, class) -> [(word, weight)], why the classifier whose
     errors are shown answers so, or None.
     """

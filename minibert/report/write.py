@@ -17,7 +17,7 @@ FILES = ("metrics.json", "predictions.csv", "report.html", "report.md")
 def write_report(job, results, features=None, explain=None):
     """Write the report of a finished run into its folder, and print the answer.
 
-    job: `experiment.Job`; results: {row: {seed: result}}; features: {part: [N, E] NumPy} of the frozen encoder; without
+    job: `job.Job`; results: {row: {seed: result}}; features: {part: [N, E] NumPy} of the frozen encoder; without
     them two checks are left out; explain: as `gather.gather` takes it.
     """
     record, probabilities = gather(job, results, features, explain)

@@ -837,8 +837,11 @@ def made_wrong(rung, references, dtype="float64"):
     return found
 
 
-# In training these are what another mistake is: a softmax too many, another row of the position table, any axis.
-SAME_HERE = ("softmax-on-logits", "positions-off-by-one#ahead", "batch-and-tokens-swapped#masked")
+# In training these are what another is: a softmax too many, another row of the table, any axis, the folded correction.
+SAME_HERE = (
+    "softmax-on-logits", "positions-off-by-one#ahead", "batch-and-tokens-swapped#masked", "learning-rate-compounded",
+    "rate-compounded-over-parameters",
+)  # fmt: skip
 
 
 def store_mistakes(references):

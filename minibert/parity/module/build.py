@@ -8,6 +8,8 @@ import contextlib
 import copy
 import inspect
 import json
+import os
+import sys
 
 from ...plumbing.files import UserError
 from .words import CONFIGS, SETTING, plain
@@ -73,6 +75,7 @@ class Builder:
     def build(self, config):
         """A new module. UserError says why it cannot be built, and what may help."""
         settings = settings_from(config) | self.given
+        set_constants(self.source, settings)
         ways = [self.way] if self.way else list(self.config_makers())
         failures = []
         for name, make in ways:
@@ -162,6 +165,24 @@ class Builder:
         except TypeError:
             made = config_class()
         return refill(made, settings, exact=hasattr(made, "to_dict"))
+
+
+def set_constants(source, settings):
+    """Sizes that stand as constants in the learner's files, `d_model = 768`, which classes read without being told."""
+    folder = os.path.dirname(getattr(source, "__file__", None) or "")
+    if not folder or "site-packages" in folder:
+        return
+    for module in [source, *(m for m in list(sys.modules.values()) if file_of(m).startswith(folder + os.sep))]:
+        names = {plain(name) for name, value in vars(module).items() if isinstance(value, (int, float))}
+        for name, value in list(vars(module).items()):
+            if isinstance(value, (int, float)) and not isinstance(value, bool) and len(name) > 1:
+                setting = settings.get(setting_of(name, names))
+                if isinstance(setting, (int, float)):
+                    setattr(module, name, type(value)(setting))
+
+
+def file_of(module):
+    return getattr(module, "__file__", None) or ""
 
 
 class Missing(Exception):

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from ...plumbing.files import UserError, read_text
 from ..learner import here_first, import_name, split_place
+from .absent import Absent
 
 SKIPPED = "line {}: {} ({}: {}); left out"
 LIKELY = (  # what the class of a whole encoder is called, the likeliest first
@@ -92,19 +93,32 @@ def run_file(path, definitions=False):
         raise UserError(f"{path}: line {error.lineno}: {error.msg}: {(error.text or '').strip()}") from None
     module = new_module(path, tree)
     future = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == "__future__"]
-    notes = []
+    notes, absent = [], Absent()
     with here_first(path.parent):
         for node in tree.body:
             if node in future or definitions and not is_definition(node):
                 continue
             try:
-                code = compile(ast.Module([*future, node], []), str(path), "exec")
-                exec(code, vars(module))
+                run_statement(ast.Module([*future, node], []), path, module, absent)
             except (Exception, SystemExit) as error:
                 what = text.splitlines()[node.lineno - 1].strip()[:60]
                 words = " ".join(str(error).split())[:120]
                 notes.append(SKIPPED.format(node.lineno, what, type(error).__name__, words))
+    if absent.names:
+        notes.append(f"not installed, and replaced by nothing: {', '.join(absent.names)}")
     return module, notes
+
+
+def run_statement(tree, path, module, absent):
+    """Run it in the module; libraries that are not installed are replaced by stand-ins, one after the other."""
+    code = compile(tree, str(path), "exec")
+    while True:
+        try:
+            exec(code, vars(module))
+            return
+        except ModuleNotFoundError as error:
+            if not absent.add(error):
+                raise
 
 
 def new_module(path, tree):

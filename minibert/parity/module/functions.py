@@ -15,7 +15,7 @@ from ..learner import Written
 from ..levels import ModuleLadder
 from ..references import converter
 from .build import Builder, settings_from
-from .record import MASK_FORMS, Runner, final_state, find_layers, vector_in
+from .record import MASK_FORMS, Runner, final_state, find_layers, is_layer, vector_in
 from .weights import assign, in_bert_words
 
 POOLED = ("pooler_output", "pooled_output", "pooled", "cls_output", "pooler", "cls")
@@ -85,9 +85,16 @@ class ModuleFunctions:
             module = self.builder.build(config)
             if not isinstance(module, torch.nn.Module):
                 raise UserError(f"{self.name} makes a {type(module).__name__}, which is no torch.nn.Module")
+            if is_layer(module, hidden_size(config)) and not holds_embeddings(module):
+                module, self.alone = OneLayer(module, hidden_size(config)), True
             module = module.to("cpu").to(dtype).eval()
             layers = find_layers(module, settings_from(config))
             self.refuse_other_width(module, config)
+            if not layers and not self.map_file:
+                raise UserError(
+                    f"{self.name} has no layers that the ladder could find; give the class of one layer, or of the "
+                    "whole encoder, or a --map"
+                )
             count = settings_from(config)["num_hidden_layers"]
             if len(layers) not in (0, 1, count):
                 raise UserError(
@@ -110,6 +117,8 @@ class ModuleFunctions:
 
     def weights_for(self, config):
         """The reference weights by whose names and shapes a module of this size is read."""
+        if self.alone:
+            return {name: weight for name, weight in self.weights.items() if name.startswith("encoder.layer.0.")}
         if config == self.config:
             return self.weights
         return {name: torch.empty(shape) for name, shape in sizes(config, self.weights).items()}
@@ -121,7 +130,8 @@ class ModuleFunctions:
         module, runner, assignment = self.prepare(config, dtype)
         runner.mask_form = self.mask_form
         module.eval()
-        if self.folds_types and "embeddings.token_type_embeddings.weight" in weights:
+        placed = "embeddings.position_embeddings.weight" in assignment.slots
+        if self.folds_types and placed and "embeddings.token_type_embeddings.weight" in weights:
             types = weights["embeddings.token_type_embeddings.weight"][0]
             weights = weights | {
                 "embeddings.position_embeddings.weight": weights["embeddings.position_embeddings.weight"] + types
@@ -133,11 +143,17 @@ class ModuleFunctions:
 
     def try_out(self):
         """Build it, and find the form of its mask; notes on everything that was decided on the way."""
-        self.mask_form, self.folds_types = next(iter(MASK_FORMS)), False
+        self.mask_form, self.folds_types, self.alone = next(iter(MASK_FORMS)), False, False
         module, runner, assignment = self.prepare(self.config, torch.float32)
         self.assignment = assignment
         self.notes.append(f"{self.name} from {self.builder.way[0]}; weights by {assignment.source}")
         self.notes += assignment.notes
+        if self.alone:
+            self.zero_types, self.layers_seen, self.pools, self.classifies = True, True, False, False
+            self.case = self.references.table["layer"]["cases"][0]
+            self.level = ["module", {}]
+            self.convert = converter("torch", "float32")
+            return self.choose_mask(runner)
         has_types = "embeddings.token_type_embeddings.weight" in self.weights
         placed = "embeddings.token_type_embeddings.weight" in assignment.slots
         self.folds_types = has_types and not placed
@@ -180,6 +196,11 @@ class ModuleFunctions:
     def sample_run(self, runner):
         """A run on the first stored case, with the stored weights."""
         arguments = self.references.resolve(self.case["arguments"], self.convert)
+        if self.alone:
+            weights = {f"encoder.layer.0.{name}": weight for name, weight in arguments["weights"].items()}
+            _, runner, _ = self.ready(self.config, weights)
+            ids = self.some_ids(arguments["attention_mask"])
+            return runner.run(ids, arguments["attention_mask"], None, first=arguments["hidden"])
         _, runner, _ = self.ready(self.config, arguments["weights"])
         ids, mask = arguments["input_ids"], arguments["attention_mask"]
         return runner.run(ids, mask, arguments.get("token_type_ids", torch.zeros_like(ids)))
@@ -224,14 +245,18 @@ class ModuleFunctions:
     def provide(self):
         """Set an attribute for each rung that this module can be asked."""
         family = self.family
-        provided = {f"{family}_encoder": self.answer_encoder}
+        provided = {} if self.alone else {f"{family}_encoder": self.answer_encoder}
+        if not self.alone and "embeddings.position_embeddings.weight" not in self.assignment.slots:
+            self.notes.append("no table of positions: embeddings, encoder and gradients are not asked, its layers are")
+            provided = {}
         if self.layers_seen:
             layer = "distilbert_layer" if family == "distilbert" else "layer"
-            provided |= {f"{family}_embeddings": self.answer_embeddings, layer: self.answer_layer}
+            whole = bool(provided)
+            provided |= {layer: self.answer_layer} | ({f"{family}_embeddings": self.answer_embeddings} if whole else {})
             provided |= {
                 f"{'distilbert' if family == 'distilbert' else 'bert'}_layer_dropout": self.answer_layer_dropout
             }
-            if family == "bert":
+            if family == "bert" and whole:
                 provided |= {
                     "bert_embeddings_dropout": self.answer_embeddings_dropout,
                     "loss_and_gradients": self.answer_loss_and_gradients,
@@ -305,12 +330,8 @@ class ModuleFunctions:
         module, runner, _ = self.ready(self.config, weights)
         ids = self.some_ids(mask)
         with contextlib.ExitStack() as modes:
-            if train:  # from the end of the last layer on
-                handle = runner.layers[-1][1].register_forward_hook(
-                    lambda *_: modes.enter_context(training(outside_of(module, runner.layers))) and None
-                )
-                modes.callback(handle.remove)
-            run = runner.run(ids, mask, torch.zeros_like(ids), last=hidden)
+            then = lambda: modes.enter_context(training(outside_of(module, runner.layers)))  # noqa: E731
+            run = runner.run(ids, mask, torch.zeros_like(ids), last=hidden, then=then if train else None)
         return vector_in(run.returned, len(ids), width, names)
 
     def answer_loss_and_gradients(self, input_ids, attention_mask, token_type_ids, labels, weights, config):
@@ -340,6 +361,22 @@ class ModuleFunctions:
             types[0] = theirs["embeddings.position_embeddings.weight"].sum(0)
             theirs["embeddings.token_type_embeddings.weight"] = types
         return loss.detach(), theirs | {name: weight.grad for name, weight in own.items() if weight.grad is not None}
+
+
+class OneLayer(torch.nn.Module):
+    """A learner's layer where a whole model is expected: what it is given stands in for the embeddings."""
+
+    def __init__(self, layer, size):
+        super().__init__()
+        self.layer, self.size = layer, size
+
+    def forward(self, input_ids, attention_mask):
+        hidden = torch.zeros(*input_ids.shape, self.size, dtype=next(self.parameters()).dtype)
+        return self.layer(hidden, attention_mask)
+
+
+def holds_embeddings(module):
+    return any(isinstance(part, torch.nn.Embedding) for part in module.modules())
 
 
 def hidden_size(config):

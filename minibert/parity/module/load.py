@@ -27,7 +27,7 @@ def load_modules(what):
     for text in what["modules"]:
         target, source, found = find(text, what.get("definitions"))
         notes += found
-        if inspect.isclass(target) and issubclass(target, TorchOptimizer):
+        if is_optimizer(target):
             optimizer = Optimizer(target, given)
         elif functions is None:
             functions = functions_of(target, source, given, what)
@@ -42,6 +42,13 @@ def load_modules(what):
         functions.adamw, functions.adamw_several = optimizer.adamw, optimizer.adamw_several
     functions.notes = [*functions.notes, *notes]
     return functions
+
+
+def is_optimizer(target):
+    """A class of torch.optim's kind, or one with a step() that is no module."""
+    if not inspect.isclass(target) or issubclass(target, nn.Module):
+        return False
+    return issubclass(target, TorchOptimizer) or callable(getattr(target, "step", None))
 
 
 def functions_of(target, source, given, what):
@@ -62,7 +69,7 @@ def optimizer_beside(place, given, notes, what):
             target, _, _ = find(f"{file}:{name}", what.get("definitions"))
         except UserError:
             continue
-        if inspect.isclass(target) and issubclass(target, TorchOptimizer):
+        if is_optimizer(target):
             notes.append(f"AdamW from {file.name}, beside it")
             return Optimizer(target, given)
     return None

@@ -96,18 +96,39 @@ class Runner:
         }
         return {name: made[kind]() for name, kind in self.kinds.items()}
 
-    def run(self, ids, mask, types, first=None, last=None, stop=False):
-        """Call it. first: stands in for what the first layer is given. last: for what the last layer gives."""
-        run, shape = Run(), (*ids.shape, self.size)
-        with contextlib.ExitStack() as hooks:
+    def run(self, ids, mask, types, first=None, last=None, stop=False, then=None):
+        """Call it. first: stands in for what the first layer is given. last: for what the last layer gives.
+
+        stop: end before the first layer. then: called after the last layer.
+        """
+        run, shape, end = Run(), (*ids.shape, self.size), len(self.layers) - 1
+        with contextlib.ExitStack() as stack:
             for number, (_, layer) in enumerate(self.layers):
-                before = keep_input(run, shape, first if number == 0 else None, stop)
-                after = keep_output(run, shape, last if number == len(self.layers) - 1 else None)
-                hooks.callback(layer.register_forward_pre_hook(before, with_kwargs=True).remove)
-                hooks.callback(layer.register_forward_hook(after, with_kwargs=True).remove)
+                before = InputKeeper(run, shape, first if number == 0 else None, stop)
+                after = OutputKeeper(run, shape, last if number == end else None, then if number == end else None)
+                stack.enter_context(kept(layer, before, after))
             with contextlib.suppress(Stop):
                 run.returned = self.module(**self.arguments(ids, mask, types))
         return run
+
+
+@contextlib.contextmanager
+def kept(layer, before, after):
+    """A layer whose forward passes by `before` and `after`; also where it is called as layer.forward(...)."""
+    forward = layer.forward
+
+    def passed(*args, **kwargs):
+        args, kwargs = before(args, kwargs)
+        return after(forward(*args, **kwargs))
+
+    layer.forward = passed
+    try:
+        yield
+    finally:
+        if getattr(forward, "__func__", None) is getattr(type(layer), "forward", None):
+            del layer.forward
+        else:  # it was an attribute of the object before
+            layer.forward = forward
 
 
 def argument_kinds(module):
@@ -145,34 +166,49 @@ def hidden_in(value, shape):
     return None, 0
 
 
-def keep_input(run, shape, substitute, stop):
-    def hook(layer, args, kwargs):
-        tensor, axis = hidden_in([*args, *kwargs.values()], shape)
+@dataclass
+class InputKeeper:
+    """Keeps the hidden states that a layer is given, and puts others in their place."""
+
+    run: Run
+    shape: tuple
+    substitute: object
+    stop: bool
+
+    def __call__(self, args, kwargs):
+        tensor, axis = hidden_in([*args, *kwargs.values()], self.shape)
         if tensor is not None:
-            run.inputs.append(tensor.transpose(0, 1) if axis else tensor)
-        if stop:
+            self.run.inputs.append(tensor.transpose(0, 1) if axis else tensor)
+        if self.stop:
             raise Stop
-        if substitute is None or tensor is None:
-            return None
-        new = substitute.transpose(0, 1) if axis else substitute
+        if self.substitute is None or tensor is None:
+            return args, kwargs
+        new = self.substitute.transpose(0, 1) if axis else self.substitute
+        self.substitute = None  # a layer that is used again reads what it gave
         args = tuple(new if value is tensor else value for value in args)
         return args, {name: new if value is tensor else value for name, value in kwargs.items()}
 
-    return hook
 
+@dataclass
+class OutputKeeper:
+    """Keeps the hidden states that a layer gives, and puts others in their place."""
 
-def keep_output(run, shape, substitute):
-    def hook(layer, args, kwargs, output):
-        tensor, axis = hidden_in(output, shape)
+    run: Run
+    shape: tuple
+    substitute: object
+    then: object
+
+    def __call__(self, output):
+        tensor, axis = hidden_in(output, self.shape)
         if tensor is None:
-            return None
-        run.outputs.append(tensor.transpose(0, 1) if axis else tensor)
-        if substitute is None:
-            return None
-        new = substitute.transpose(0, 1) if axis else substitute
+            return output
+        self.run.outputs.append(tensor.transpose(0, 1) if axis else tensor)
+        if self.then:
+            self.then()
+        if self.substitute is None:
+            return output
+        new = self.substitute.transpose(0, 1) if axis else self.substitute
         return new if torch.is_tensor(output) else type(output)(new if part is tensor else part for part in output)
-
-    return hook
 
 
 def final_state(returned, shape):

@@ -319,6 +319,8 @@ def scale_and_shift(pair):
 
 def read_outside(module, outside, weights, found):
     """The embeddings, their LayerNorm, the pooler and the classifier, among the parameters outside of the layers."""
+    if "embeddings.word_embeddings.weight" not in weights:  # a layer alone
+        return
     size = weights["embeddings.word_embeddings.weight"].shape[1]
     tables = {"word": [], "position": [], "token_type": []}
     for name, parameter in outside:
@@ -394,10 +396,9 @@ def checked(found, parameters, weights):
             )
     whole = [name.partition("@")[0] for name in found.slots]
     missing = [name for name in weights if name.startswith(("embeddings.", "encoder.")) and name not in whole]
-    vital = [
-        name for name in missing if not name.endswith("bias") and "LayerNorm" not in name and "token_type" not in name
-    ]
-    if vital:
+    first = [name for name in missing if name.startswith("encoder.layer.0.") and name.endswith("weight")]
+    if len([name for name in first if "LayerNorm" not in name]) > 2 or "embeddings.word_embeddings.weight" in missing:
+        vital = first or missing
         raise UserError(
             f"found no parameter for {vital[0]}{f' and {len(vital) - 1} more' if vital[1:] else ''}; write a map: "
             "--write-map NAMES.json, mend it, then --map NAMES.json"

@@ -238,21 +238,29 @@ def vectors_of_texts(job, results):
 
 
 def words_that_decided(job, results):
-    """(index of a test text, class) -> [[word, share, ...]] by the kept fine-tuned classifier; None without one."""
+    """(index of a test text, class) -> [[word, share]] by the kept fine-tuned classifier; None without one.
+
+    What was explained is kept, as the rows are.
+    """
     if "finetuned" not in results:
         return None
+    path = job.folder / "work" / "words.json"
+    known = read_checked_json(path) if path.is_file() else {}
 
     @functools.cache
     def classifier():
         return read_classifier(job.folder / "finetuned")[0].to(job.device)
 
     def explained(index, label):
-        test, options = job.task.test, job.options
-        [record] = explain(
-            classifier(), job.tokenizer, [test.texts[index]], test.pairs and [test.pairs[index]],
-            [job.label_names[label]], options.max_length, options.truncation, options.windows, most_steps=64,
-        )  # fmt: skip
-        return [word[:2] for word in record["words"]]
+        key, test, options = f"{index} {label}", job.task.test, job.options
+        if key not in known:
+            [record] = explain(
+                classifier(), job.tokenizer, [test.texts[index]], test.pairs and [test.pairs[index]],
+                [job.label_names[label]], options.max_length, options.truncation, options.windows, most_steps=64,
+            )  # fmt: skip
+            known[key] = [word[:2] for word in record["words"]]
+            write_checked_json(path, known)
+        return known[key]
 
     return explained
 

@@ -113,7 +113,7 @@ def test_an_adamw_by_another_convention_is_other_and_named(rung, kind, dtype):
     assert (result.status, result.conventions, result.mistakes) == ("OTHER", names, [])
     assert not result.failed
     steps = 50 if rung == "adamw" else 30
-    assert result.note.startswith(f"after {steps} steps off by ") and "% of the way" in result.note
+    assert result.note.startswith(f"lr 0.01, eps 1e-08: after {steps} steps off by ") and "% of the way" in result.note
 
 
 def exact(decay):

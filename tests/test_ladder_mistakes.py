@@ -73,8 +73,9 @@ def known(rung):
         return list(REFERENCES.table[rung.name]["mistakes"])
     if rung.name in MISTAKES_OF:
         return [] if rung.places else [name for name in MISTAKES_OF[rung.name] if shows(rung.name, (name,))]
-    stored = REFERENCES.mistakes(rung)[0]
-    return [name for name in stored if not set(name.partition("#")[0].split(" + ")) & set(CONVENTIONS)]
+    stored, right = REFERENCES.mistakes(rung)[0], REFERENCES.arrays[f"{rung.name}/right"]
+    shown = [name for name, values in stored.items() if np.abs(values - right).max() > 1.5 * rung.tolerance]
+    return [name for name in shown if not set(name.partition("#")[0].split(" + ")) & set(CONVENTIONS)]
 
 
 @functools.cache

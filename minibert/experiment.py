@@ -5,205 +5,27 @@ Two more cost little: the untrained encoder, if asked for, and of several seeds 
 Each row's result is kept under OUTPUT/work as soon as it is there, so that --resume repeats nothing.
 """
 
-import hashlib
-import json
 import time
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from . import baselines, metrics
-from .batch import bucketed_batches, padding_fraction
-from .data import Columns, balanced_weights, load_also_test, load_task
 from .evaluate import predict
+from .explain import FIRST_STEPS, explain
 from .fast import touched_rows
 from .frozen import encode, fit_heads
-from .head import NATIVE, POOLINGS, Classifier, resolve_head
-from .load import put_head, read_encoder, read_tokenizer, save_classifier
+from .head import NATIVE, Classifier
+from .job import describe_training, fingerprint, frozen_poolings
+from .load import put_head, read_classifier, read_encoder, save_classifier
 from .metrics import softmax
 from .plumbing import processes
-from .plumbing.checkpoint import commit_of, find_checkpoint
-from .plumbing.device import be_deterministic, resolve_device, resolve_precision
-from .plumbing.files import UserError, one_line, read_checked_json, write_checked_json
+from .plumbing.files import UserError, read_checked_json, write_checked_json
 from .plumbing.resume import Log, read_progress
-from .tokenizer import check_vocabulary, longest_in_windows
 from .train import TrainSettings, train
 
-PARTS = ("train", "validation", "test")
-
-
-@dataclass
-class Job:
-    """What every row of an experiment needs. Options are those of `python -m minibert.finetune`."""
-
-    options: object
-    folder: Path  # where the run is kept
-    task: object  # data.Task
-    checkpoint: Path  # the pretrained model's folder
-    tokenizer: object
-    encoder: object  # the pretrained one; None when a training has changed it
-    pooling: str  # of the fine-tuned classifier, and its head
-    head: str
-    device: torch.device
-    precision: str
-    why: str  # this precision
-    examples: dict  # part -> Examples
-    class_weights: object  # [C], or None
-    facts: list  # what the run begins with, in lines for a person
-    say: object  # prints lines, or does nothing
-    features: dict | None = None  # `frozen_features`, once they are known
-    also: dict = field(default_factory=dict)  # name -> Dataset: further test sets
-
-    def pretrained(self):
-        """The pretrained encoder; it is read again only when a training has changed it."""
-        if self.encoder is None:
-            self.encoder = read_encoder(self.checkpoint)
-        return self.encoder
-
-    @property
-    def label_names(self):
-        return self.task.train.label_names
-
-    @property
-    def longest_read(self):
-        """Tokens of the longest text that nothing is cut from."""
-        limit, windows = self.options.max_length, self.options.windows
-        return limit if windows == 1 else 2 + longest_in_windows(limit - 2, windows)
-
-    def training_state(self, seed):
-        """Where the state of an unfinished training lies."""
-        return self.folder / "work" / f"finetuned-{seed}.safetensors"
-
-
-# ---- before anything is computed
-
-
-def prepare(options, folder, say):
-    """Read and check all that a run needs: a `Job`. Nothing is written. Raises UserError."""
-    device = resolve_device(options.device)
-    precision, why = resolve_precision(options.precision, device)
-    if options.deterministic:
-        be_deterministic()
-    options.quiet = options.quiet or not processes.is_first()
-    columns = Columns(options.text_column, options.pair_column, options.label_column, options.group_column)
-    with processes.one_after_the_other():
-        task = load_task(options.task, options.data, options.limit, options.test_limit, columns, options.sample)
-        checkpoint = find_checkpoint(options.model, options.commit)
-    tokenizer, encoder = read_tokenizer(checkpoint), read_encoder(checkpoint)
-    check_vocabulary(tokenizer, encoder.config, checkpoint)
-    check_fits(options, encoder)
-    pooling, head = choose_head(options, encoder)
-    balanced = options.class_weights == "balanced"
-    class_weights = balanced_weights(task.train.labels, len(task.train.label_names)) if balanced else None
-    job = Job(options, folder, task, checkpoint, tokenizer, encoder, pooling, head, device, precision, why, {},
-              class_weights, [], say)  # fmt: skip
-    job.also = {name: load_also_test(path, task.train, columns) for name, path in options.also_test}
-    job.facts += describe(job) + describe_also(job)
-    say(*job.facts)
-    for part, texts in [*((part, getattr(task, part)) for part in PARTS), *job.also.items()]:
-        job.examples[part] = tokenizer.examples(
-            texts.texts, texts.pairs, texts.labels, options.max_length, options.truncation, options.windows
-        )
-    job.facts.append(describe_lengths(job))
-    say(job.facts[-1], *describe_weights(encoder.account))
-    return job
-
-
-def check_fits(options, encoder):
-    """UserError for options that ask more of the encoder than it has."""
-    longest, layers = encoder.config.longest, len(encoder.layers)
-    if options.max_length > longest:
-        what = f"windows of {options.max_length} tokens" if options.windows > 1 else options.max_length
-        raise UserError(f"--max-length {what}: the model has {longest} positions")
-    if options.freeze[1] > layers:
-        raise UserError(f"--freeze {options.freeze[1]}: the model has {layers} layers")
-
-
-def choose_head(options, encoder):
-    """(pooling, head) of the fine-tuned classifier. UserError when they do not fit the encoder, or a frozen row's."""
-    family = encoder.config.family
-    try:
-        pooling, head = resolve_head(family, options.pooling, options.head)
-    except ValueError as error:
-        fitting = f"use --pooling {NATIVE[family][0]}"
-        raise UserError(f"--head {options.head} --pooling {options.pooling}: {error}; {fitting}") from None
-    if options.mode in ("both", "frozen"):
-        frozen_poolings(options, encoder)
-    no_pooler = encoder.pooler is None and family != "bert"  # a BERT without one gets a fresh one
-    if options.mode in ("both", "finetune") and pooling == "pooler" and no_pooler:
-        raise UserError(f"--pooling pooler: this {family} encoder has no pooler; use --pooling cls or mean")
-    return pooling, head
-
-
-def describe(job):
-    """Task, splits, model and machine, in lines for a person."""
-    task, config, names = job.task, job.encoder.config, job.label_names
-    commit = commit_of(job.checkpoint)
-    return [
-        f"task: {task.name}; {len(task.train):,} train, {len(task.validation):,} validation, {len(task.test):,} test; "
-        f"labels {', '.join(one_line(name)[:40] for name in names[:8])}{', ...' if len(names) > 8 else ''}",
-        f"splits: {task.splits}",
-        f"model: {job.options.model} ({config.model_type}, {config.num_hidden_layers} layers, "
-        f"width {config.hidden_size}{f'; commit {commit}' if commit else ''})",
-        f"texts: at most {job.options.max_length} tokens, keeping the {job.options.truncation}"
-        if job.options.windows == 1
-        else f"texts: up to {job.options.windows} windows of {job.options.max_length} tokens, their vectors averaged",
-        f"computing on {device_name(job.device)} in {job.precision} ({job.why})",
-    ]
-
-
-def describe_also(job):
-    """Further test sets, in lines; a text that stands in train, too, would flatter."""
-    known = set(job.task.train.texts) | set(job.task.validation.texts)
-    lines = []
-    for (name, dataset), (_, path) in zip(job.also.items(), job.options.also_test, strict=True):
-        seen = sum(text in known for text in dataset.texts)
-        note = f"; {seen:,} of them stand in train or validation" if seen else ""
-        lines.append(f"also tested on {name}: {len(dataset):,} texts of {path}{note}")
-    return lines
-
-
-def joined(datasets):
-    """Several data sets of the same labels as one."""
-    first = datasets[0]
-    pairs = None if first.pairs is None else [pair for dataset in datasets for pair in dataset.pairs]
-    texts, labels, ids = ([one for dataset in datasets for one in getattr(dataset, name)]
-                          for name in ("texts", "labels", "ids"))  # fmt: skip
-    return replace(first, texts=texts, labels=labels, ids=ids, pairs=pairs, groups=None)
-
-
-def describe_lengths(job):
-    """How long the training texts are, in a line."""
-    lengths, limit = job.examples["train"].lengths, job.options.max_length
-    padding = padding_fraction(lengths, bucketed_batches(lengths, job.options.batch_size, 0, 0))
-    return (
-        f"training texts: {lengths.mean():.0f} tokens on average, {(lengths >= limit).mean():.0%} fill the limit; "
-        f"{padding:.1%} of each epoch is padding, after bucketing by length"
-    )
-
-
-def device_name(device):
-    if device.type == "cuda":
-        return torch.cuda.get_device_name()
-    return f"{torch.get_num_threads()} CPU cores"
-
-
-def describe_weights(account):
-    """What became of the checkpoint's tensors, in lines."""
-    lines = [f"weights: {len(account.loaded)} tensors loaded, {len(account.ignored)} ignored"]
-    return lines + [f"  ignored {name}: {why}" for name, why in account.ignored.items()]
-
-
-def describe_training(classifier):
-    """What starts fresh, and how many parameters will be trained, in lines."""
-    account, table = classifier.encoder.account, classifier.parameter_table()
-    lines = [f"  new {name}: {why}" for name, why in account.new.items()]
-    return lines + ["  trainable parameters: " + ", ".join(f"{name} {trainable:,}" for name, trainable, _ in table)]
-
-
-# ---- the rows
+EXPLAINED = 12  # mistakes
 
 
 def run_rows(job):
@@ -229,22 +51,6 @@ def run_rows(job):
     if len(results["finetuned"]) > 1 and processes.is_first():
         results["ensemble"] = {options.seeds[0]: ensemble_row(job, list(results["finetuned"].values()))}
     return {name: by_seed for name, by_seed in results.items() if by_seed}
-
-
-def fingerprint(task, also):
-    """A hash of all the texts and labels of a task and of its further test sets."""
-    datasets = [task.train, task.validation, task.test, *also.values()]
-    parts = [(part.texts, part.pairs, part.labels) for part in datasets]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-def weights_hash(encoder):
-    """A hash of all the weights of a model."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(encoder.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy())
-    return digest.hexdigest()
 
 
 def keep(job, key, data, compute):
@@ -330,6 +136,15 @@ def bag_of_words_row(job):
     )
 
 
+def joined(datasets):
+    """Several data sets of the same labels as one."""
+    first = datasets[0]
+    pairs = None if first.pairs is None else [pair for dataset in datasets for pair in dataset.pairs]
+    texts, labels, ids = ([one for dataset in datasets for one in getattr(dataset, name)]
+                          for name in ("texts", "labels", "ids"))  # fmt: skip
+    return replace(first, texts=texts, labels=labels, ids=ids, pairs=pairs, groups=None)
+
+
 def untrained_row(job, seed):
     """The pretrained encoder under the random head that fine-tuning starts from: nobody should expect sense of it."""
     started = time.monotonic()
@@ -352,19 +167,6 @@ def ensemble_row(job, members):
     }
     seconds, trainable = (sum(member["row"][key] for member in members) for key in ("seconds", "trainable_parameters"))
     return make_result(job, probabilities, seconds, trainable, validation, also)
-
-
-def frozen_poolings(options, encoder):
-    """Which poolings to try on the frozen encoder: the one asked for, or all it has. Raises UserError."""
-    if options.pooling:
-        poolings = [options.pooling]
-    elif options.head == "native":
-        poolings = [NATIVE[encoder.config.family][0]]
-    else:
-        poolings = [pooling for pooling in POOLINGS if pooling != "pooler" or encoder.pooler is not None]
-    if "pooler" in poolings and encoder.pooler is None:
-        raise UserError(f"{options.model} has no pooler to freeze; use --pooling cls or mean")
-    return poolings
 
 
 def frozen_row(job, seed):
@@ -436,6 +238,36 @@ def vectors_of_texts(job, results):
     return {part: of_part[pooling].numpy() for part, of_part in frozen_features(job).items()}
 
 
+def explain_mistakes(job, results):
+    """{index of a test text: [[word, share]]} of the kept fine-tuned classifier's surest mistakes, for the report.
+
+    Few steps are taken: the shares show which words decided, and the last per cent of each does not matter here.
+    """
+    by_seed = results.get("finetuned")
+    if not by_seed:
+        return {}
+    seed = max(by_seed, key=lambda seed: (by_seed[seed]["validation_accuracy"], -job.options.seeds.index(seed)))
+
+    def compute():
+        job.say("", "which words decided in the surest mistakes")
+        test, options = job.task.test, job.options
+        probabilities = np.array(by_seed[seed]["probabilities"])
+        chosen = metrics.surest_mistakes(test.labels, probabilities, EXPLAINED)
+        classifier, _ = read_classifier(job.folder / "finetuned")
+        wrong = test.select(chosen)
+        records = explain(
+            classifier.to(job.device), job.tokenizer, wrong.texts, wrong.pairs,
+            [job.label_names[label] for label in probabilities[chosen].argmax(1)],
+            options.max_length, options.truncation, options.windows, FIRST_STEPS,
+        )  # fmt: skip
+        parts = [one["words"] + ([["/", 0.0], *one["pair_words"]] if one["pair_words"] else []) for one in records]
+        words = [[[word, share] for word, share, *_ in of_text] for of_text in parts]
+        return {"words": {str(i): of_text for i, of_text in zip(chosen, words, strict=True)}}
+
+    known = fingerprint(job.task, job.also)
+    return {int(i): words for i, words in keep(job, f"explained-{seed}", known, compute)["words"].items()}
+
+
 def finetuned_row(job, seed):
     """Train encoder and head together, keep the best epoch on validation, score on test."""
     job.say("", f"fine-tuning, seed {seed}")
@@ -463,15 +295,20 @@ def finetune(job, seed, stop_after=None):
     state = job.training_state(seed)
     done, log = read_progress(state), None
     if processes.is_first():
-        log = Log(job.folder / "log.jsonl", keep=lambda record: record["seed"] != seed or done.knows(record))
+        write = Log(job.folder / "log.jsonl", keep=lambda record: record["seed"] != seed or done.knows(record))
+
+        def log(record):
+            write({"seed": seed, **record})
+            job.track({"seed": seed, **record})
+
     if done.update:
         job.say(f"  going on after update {done.update:,}")
     micro_batches = job.device.type == "cpu" and 0 < options.micro_batch < options.batch_size
     with touched_rows(classifier, micro_batches and processes.count() == 1):  # the exchange wants whole gradients
         progress = train(
             classifier, job.examples["train"], job.examples["validation"], train_settings(job, seed), job.device,
-            job.class_weights, state, True, log and (lambda record: log({"seed": seed, **record})), options.quiet,
-            "fine-tuning", checkpoint_every=options.checkpoint_every, stop_after=stop_after,
+            job.class_weights, state, True, log, options.quiet, "fine-tuning",
+            checkpoint_every=options.checkpoint_every, stop_after=stop_after,
         )  # fmt: skip
     return classifier, progress
 

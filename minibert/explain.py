@@ -24,7 +24,7 @@ What is chosen here, and why:
   head has a ReLU, whose gradient jumps on the way: there the error falls unevenly, so the best attempt counts.
 - float32, always: in bf16 the rounding alone exceeds the error that is allowed.
 
-`explain` is the door: texts in, records of plain numbers out. Next: `experiment.py`.
+`explain` is the door: texts in, records of plain numbers out.
 """
 
 import re

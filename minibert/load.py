@@ -197,12 +197,17 @@ def read_label_names(values, folder):
     return [id2label[number] for number in numbers]
 
 
+def is_among(value, names):
+    """Whether a JSON value is one of these names; a list or an object is none."""
+    return isinstance(value, str) and value in names
+
+
 #   entry of a config.json's `minibert` section, what is right, how that is said
 EXTRA = (
-    ("pooling", lambda value: value in POOLINGS, f"one of {', '.join(POOLINGS)}"),
-    ("head", lambda value: value in HEADS, f"one of {', '.join(HEADS)}"),
+    ("pooling", lambda value: is_among(value, POOLINGS), f"one of {', '.join(POOLINGS)}"),
+    ("head", lambda value: is_among(value, HEADS), f"one of {', '.join(HEADS)}"),
     ("max_length", lambda value: type(value) is int and 5 <= value <= 10**7, "a whole number of tokens, 5 or more"),
-    ("truncation", lambda value: value in TRUNCATIONS, f"one of {', '.join(TRUNCATIONS)}"),
+    ("truncation", lambda value: is_among(value, TRUNCATIONS), f"one of {', '.join(TRUNCATIONS)}"),
     ("windows", lambda value: type(value) is int and 1 <= value <= 1000, "a whole number from 1 to 1000"),
     ("pairs", lambda value: isinstance(value, bool), "true or false"),
 )

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from .baselines import by_validation_accuracy
 from .data import balanced_weights
-from .experiment import check_fits, choose_head, finetune, prepare
+from .experiment import finetune
+from .job import check_fits, choose_head, prepare
 from .load import read_encoder
 from .plumbing.files import UserError, read_json, read_text, write_json, write_text
 from .plumbing.resume import read_log
@@ -122,7 +123,7 @@ def budgets(longest):
 def run_sweep(base, trials, say):
     """Run all trials as far as halving lets them, print their table, and return the winner's job, its training done.
 
-    base: the `experiment.Job` of the command. Raises UserError, and Stopped when a signal ends it.
+    base: the `job.Job` of the command. Raises UserError, and Stopped when a signal ends it.
     """
     say("", f"sweep: {len(trials)} trials, chosen on validation, the worse half dropped after 1, 2, 4, ... epochs")
     alive = trials
@@ -141,7 +142,7 @@ def run_sweep(base, trials, say):
     for trial in others:
         trial.state.unlink(missing_ok=True)
     table = [row_of(trial, trial is winner) for trial in trials]
-    write_json(base.folder / "sweep.json", table)
+    write_json(base.folder / "sweep.json", {"trials": table})
     say("", trial_table(table))
     hand_over(winner, base.folder)
     job = job_of(base, winner, base.folder, say)

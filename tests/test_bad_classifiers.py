@@ -55,7 +55,8 @@ def test_architectures_of_any_kind_are_no_crash(value, folder):
 @pytest.mark.parametrize(
     "entry, value",
     [
-        ("pooling", "max"), ("pooling", ["cls"]), ("head", None), ("max_length", "16"), ("max_length", 4),
+        ("pooling", "max"), ("pooling", ["cls"]), ("head", None), ("head", ["mlp"]), ("truncation", {}),
+        ("max_length", "16"), ("max_length", 4),
         ("max_length", True), ("max_length", 25), ("max_length", 1e3), ("truncation", None), ("truncation", "middle"),
         ("pairs", 1), ("pairs", "no"),
     ],

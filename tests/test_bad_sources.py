@@ -14,6 +14,10 @@ def test_an_unknown_task_is_refused_with_the_list_of_tasks(refuse):
     assert all(name in message for name in ("imdb", "sms-spam", "mrpc", ".csv"))
 
 
+def test_an_empty_name_is_no_task(refuse):
+    assert "'' is no task" in refuse("")
+
+
 def test_data_for_what_is_no_task_is_refused(refuse, tmp_path):
     assert "--data" in refuse(table(tmp_path / "mine.csv"), "--data", tmp_path)
 

@@ -71,7 +71,7 @@ def test_a_case_is_the_same_each_time():
 
 
 def test_a_few_cases_of_every_target_end_in_a_result_or_one_line():
-    done = run_fuzzer("all", "12")
+    done = run_fuzzer("all", "8")
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count(", 0 fell through") == len(done.stdout.splitlines()) >= 14
 

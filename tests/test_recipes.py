@@ -70,6 +70,7 @@ def test_a_dry_run_prints_the_recipe_as_options(tiny_bert, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "recipe imdb-full" in printed and "--dropout 0.3" in printed and "--warmup 1000" in printed
     assert "--lr 2e-05" in printed and "--patience 1" in printed
+    assert "warmup: 1,000 updates, but the training has 9: the rate never reaches its peak" in printed
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -85,7 +85,7 @@ def read_parts(task, data, columns, sample):
         return parts, corpus.splits
     if data:
         raise UserError(f"--data goes with {', '.join(TASKS)}; {shown(task)} is none of them")
-    if Path(task).is_dir():
+    if task and Path(task).is_dir():
         return read_folder(Path(task), columns)
     if Path(task).suffix in FILE_TYPES:
         return {"train": read_table(Path(task), columns)}, Path(task).name

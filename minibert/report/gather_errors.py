@@ -14,19 +14,20 @@ Next: `gather.py`.
 
 import numpy as np
 
-from .legible import legible
+from .. import metrics
+from .legible import ELLIPSIS, legible
 
 ROWS = ("bag-of-words", "frozen", "finetuned")
 LENGTH_BINS = 5
 CONFIDENCES = (0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1)
 LOSSES, DISAGREEMENTS = 12, 5
+WORDS = 90  # of an explained text
 
 
-def gather_errors(run, lengths, limit):
-    """run: `gather.Run`; lengths: [N] tokens of each test text before it was cut to `limit`."""
+def gather_errors(run, lengths, limit, explained):
+    """run: `gather.Run`; lengths: [N] tokens of the test texts before cutting; explained as in `gather`."""
     name = "finetuned" if "finetuned" in run.results else run.best
     probabilities, labels = run.probabilities[name], run.labels
-    of_gold = probabilities[np.arange(len(labels)), labels]
     record = {"row": name}
     record["by_length"] = [
         {"low": int(lengths[inside].min()), "high": int(lengths[inside].max())} | accuracies(run, inside)
@@ -39,9 +40,8 @@ def gather_errors(run, lengths, limit):
         if inside.any()
     ]
     record["by_confidence"] = by_confidence(run, name)
-    wrong = np.flatnonzero(run.predictions[name] != labels)
-    worst = wrong[np.argsort(of_gold[wrong], kind="stable")][:LOSSES]
-    record["losses"] = [case(run, name, int(i), was_cut) for i in worst]
+    worst = metrics.surest_mistakes(labels, probabilities, LOSSES)
+    record["losses"] = [case(run, name, i, was_cut) | {"words": window(explained.get(i))} for i in worst]
     record["agreement"], record["disagreements"] = None, []
     if {"frozen", "finetuned"} <= set(run.results):
         record["agreement"], record["disagreements"] = disagreements(run, was_cut)
@@ -92,8 +92,16 @@ def case(run, name, i, was_cut):
     best = int(probabilities.argmax())
     return make_case(
         run.task.test, i, names, predicted=names[best], p_predicted=probabilities[best],
-        p_gold=probabilities[run.labels[i]], cut=bool(was_cut[i]), words=None,
+        p_gold=probabilities[run.labels[i]], cut=bool(was_cut[i]),
     )  # fmt: skip
+
+
+def window(words):
+    """[[word, weight]] of an explained text, legible, the middle of a long one left out; None for None."""
+    if words is None:
+        return None
+    found = [[legible(word, 40), float(f"{weight:.3g}")] for word, weight in words]
+    return found if len(found) <= WORDS else [*found[: WORDS * 2 // 3], [ELLIPSIS, 0.0], *found[-WORDS // 3 :]]
 
 
 def make_case(part, i, names, limit=420, **more):

@@ -118,7 +118,7 @@ def render_case(case):
     if case.get("cut"):
         said.append("was cut")
     text = f'<p class="text" dir="auto">{words_of(case)}</p>'
-    if "pair" in case:
+    if "pair" in case and not case.get("words"):
         text += f'<p class="text" dir="auto">{escape(case["pair"])}</p>'
     return f'<div class="case"><p class="said">{" · ".join(said)}</p>{text}</div>'
 
@@ -135,7 +135,8 @@ def words_of(case):
             parts.append(escape(word))
         else:
             colour = "more" if weight > 0 else "less"
-            style = f"background:color-mix(in srgb,var(--{colour}) {round(60 * share)}%,transparent)"
+            style = "" if weight > 0 else "text-decoration:underline dotted;"
+            style += f"background:color-mix(in srgb,var(--{colour}) {round(60 * share)}%,transparent)"
             parts.append(f'<span style="{style}">{escape(word)}</span>')
     return " ".join(parts)
 
@@ -167,7 +168,7 @@ def anchor(name):
 
 
 RENDERERS = {
-    "text": lambda block: f"<p>{escape(block['text'])}</p>",
+    "text": lambda block: f"<p>{marked(block['text'])}</p>",
     "lead": lambda block: f'<p class="lead">{escape(block["text"])}</p>',
     "list": lambda block: f"<ul>{''.join(f'<li>{escape(item)}</li>' for item in block['items'])}</ul>",
     "code": lambda block: f"<pre><code>{escape(block['text'])}</code></pre>",

@@ -11,6 +11,6 @@ mistakes lead to it. `mistakes.py` has their names and remedies, `conventions.py
 `known_model.py`, `known_optimizer.py`, `known_metrics.py` make them. `report.py` shows the results.
 
 None of this touches minibert's model code, but for `adapter.py`, which is minibert itself as a contestant. Right
-answers are stored in `references.json` and `references.safetensors`, computed once with transformers, PyTorch and scikit-learn
-by `tests/make/make_ladder.py`.
+answers are stored in `references.json` and `references.safetensors`, computed once by transformers, PyTorch and
+scikit-learn (`tests/make/make_ladder.py`).
 """

@@ -306,8 +306,8 @@ def test_attention_that_drops_in_evaluation_is_named():
             def linear(x, name):
                 return functional.linear(x, weights[f"attention.{name}.weight"], weights[f"attention.{name}.bias"])
 
-            heads = (config["num_attention_heads"], -1)
-            three = (linear(hidden, f"self.{n}").unflatten(-1, heads).transpose(1, 2) for n in ("query", "key", "value"))
+            heads, names = (config["num_attention_heads"], -1), ("self.query", "self.key", "self.value")
+            three = (linear(hidden, name).unflatten(-1, heads).transpose(1, 2) for name in names)
             mask = attention_mask[:, None, None, :].bool()
             context = functional.scaled_dot_product_attention(*three, mask, dropout_p=share)
             return linear(context.transpose(1, 2).flatten(2), "output.dense")

@@ -12,12 +12,13 @@ from pathlib import Path
 from .plumbing.command import Parser, number, run_command, warmup
 from .plumbing.files import UserError, read_json, remove_leftovers, shown, write_json
 from .plumbing.lock import only_run_in
+from .plumbing.push import repository
 from .recipes import DEFAULTS, RECIPES, TASK_DEFAULTS
 
 MAX_SEED = 2**32 - 1
 
 # What may differ between a run and its --resume: nothing that decides a number.
-FREE_ON_RESUME = ("output", "resume", "quiet", "dry_run", "checkpoint_every", "track")
+FREE_ON_RESUME = ("output", "resume", "quiet", "dry_run", "checkpoint_every", "track", "push")
 
 
 def main(argv=None):
@@ -32,9 +33,10 @@ def main(argv=None):
 
 def run(options, processes):
     """One run, in one process or in several: the first one talks and writes. Returns the exit code."""
-    from .experiment import explain_mistakes, new_training, run_rows, vectors_of_texts
+    from .experiment import explain_mistakes, run_rows, vectors_of_texts
     from .job import prepare, weights_hash
     from .plumbing.checkpoint import commit_of
+    from .plumbing.push import check_push, push
     from .plumbing.resume import machine
     from .plumbing.tracking import check_tracker, tracking
     from .report import write_report
@@ -50,15 +52,12 @@ def run(options, processes):
     if options.recipe:
         say(f"recipe {options.recipe}: {RECIPES[options.recipe]}")
     check_tracker(options.track)
+    if options.push and processes.is_first():
+        check_push(options.push)
     job = prepare(options, folder, say)
     trials = make_trials(options, parse, job.encoder)
     if options.dry_run:
-        if trials:
-            say(f"sweep: {len(trials)} trials would be tried", *(f"  {trial.name}" for trial in trials))
-        if options.mode in ("both", "finetune"):
-            new_training(job, options.seeds[0])
-        updates = -(-len(job.examples["train"]) // options.batch_size) * options.epochs
-        say(f"dry run: {updates:,} updates in {options.epochs} epochs would follow, for each seed; nothing was written")
+        rehearse(job, trials, say)
         return 0
     if options.sweep:
         processes.refuse("--sweep")
@@ -77,7 +76,22 @@ def run(options, processes):
             results = run_rows(job)
         with processes.alone():
             write_report(job, results, vectors_of_texts(job, results), explain_mistakes(job, results))
+            if options.push:
+                say(f"uploaded: {push(folder / 'finetuned', options.push)}")
     return 0
+
+
+def rehearse(job, trials, say):
+    """--dry-run: say what would run, and make what can fail."""
+    from .experiment import new_training
+
+    options = job.options
+    if trials:
+        say(f"sweep: {len(trials)} trials would be tried", *(f"  {trial.name}" for trial in trials))
+    if options.mode in ("both", "finetune"):
+        new_training(job, options.seeds[0])
+    updates = -(-len(job.examples["train"]) // options.batch_size) * options.epochs
+    say(f"dry run: {updates:,} updates in {options.epochs} epochs would follow, for each seed; nothing was written")
 
 
 def check_output(folder, settings, resume):
@@ -148,6 +162,8 @@ def parse(argv):
         if getattr(options, key) is None and not native:
             setattr(options, key, value)
     options.seeds = options.seeds or [options.seed]
+    if options.push and options.mode == "frozen":
+        raise UserError(f"--push {options.push}: --mode frozen leaves no fine-tuned classifier to upload")
     if options.sweep_random and not options.sweep:
         raise UserError("--sweep-random: says how many trials of a --sweep to draw, and there is none")
     if options.sweep and options.mode == "frozen":
@@ -256,6 +272,8 @@ def add_machine_options(group):
     add("--checkpoint-every", type=number(float, 0), default=300.0, metavar="SECONDS", help="between saves")
     add("--track", choices=("tensorboard", "trackio", "wandb"),
         help="show log.jsonl in this dashboard, too; on this machine, without an account")  # fmt: skip
+    add("--push", type=repository, metavar="ORG/NAME",
+        help="upload finetuned/ with its card to the Hub when all is done; without this nothing is")  # fmt: skip
     add("--dry-run", action="store_true", help="read and check everything, say what would run, write nothing")
     add("--quiet", action="store_true", help="print the final table only")
 

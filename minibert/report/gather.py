@@ -17,6 +17,7 @@ in the order of `labels`; what is said of one classifier is said of the row's ke
     unit          what the labels are numbers of, or None;   rows then hold mean_absolute_error
     also_tests    {name: {"texts", "rows": as above}}, further test sets
     roc           {row: {"x": [P], "y": [P]}}       training     {"epochs", "updates": {seed: [records of log.jsonl]}}
+    sweep         `sweep.row_of` each trial, or None
     data          `data_facts.gather_data`'s record
     errors        `gather_errors.gather_errors`'s record
     calibration   {row: {"error", "low", "high", "chance", "table", "temperature", "log_loss", "log_loss_after"}}
@@ -86,6 +87,8 @@ def gather(job, results, features=None, explained=None):
         name: roc_curve(run.labels, values) for name, values in run.probabilities.items() if name != "majority"
     }
     record["training"] = gather_training(job.folder / "log.jsonl") if "finetuned" in results else None
+    sweep = job.folder / "sweep.json"
+    record["sweep"] = read_json(sweep)["trials"] if sweep.is_file() else None
     record["data"] = data
     record["errors"] = gather_errors(run, texts["lengths"]["test"], job.longest_read, explained or {})
     record["calibration"] = {

@@ -39,6 +39,7 @@ border-left:2px solid var(--rule)}
 .before .text{font-size:.95rem;margin:2px 0}
 .text span{border-radius:3px;padding:1px 0}
 .problem{color:var(--bad);font-weight:600}
+.key{margin-top:22px}
 .key span{padding:0 6px;border-radius:3px}
 """
 FEW = 8  # labels shown

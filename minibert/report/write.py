@@ -6,8 +6,8 @@ import csv
 import io
 import textwrap
 
-from ..plumbing.files import csv_text, write_text
-from . import compact_json, markdown, page, tables, words
+from ..plumbing.files import csv_text, read_json, write_text
+from . import card, compact_json, markdown, page, tables, words
 from .checks import summary
 from .gather import gather
 
@@ -26,9 +26,19 @@ def write_report(job, results, features=None, explained=None):
     write_predictions(folder / "predictions.csv", job.task.test, probabilities)
     write_text(folder / "report.html", page.render_run(record))
     write_text(folder / "report.md", markdown.render_run(record))
+    if (folder / "finetuned" / "config.json").is_file():
+        write_card(folder, record)
     print_answer(record)
     saved = [f"{name}/" for name in ("frozen", "finetuned") if name in results]
     print(f"saved in {folder}: {', '.join([*FILES, *saved])}")
+
+
+def write_card(folder, record):
+    """finetuned/README.md, the model's card."""
+    (architecture,) = read_json(folder / "finetuned" / "config.json")["architectures"]
+    commit = read_json(folder / "settings.json").get("commit")
+    native = architecture.endswith("ForSequenceClassification")
+    write_text(folder / "finetuned" / "README.md", card.model_card(record, commit, native))
 
 
 def print_answer(record):

@@ -71,7 +71,7 @@ def test_a_notebook_that_was_saved_as_a_file_passes_head_and_all(capsys):
     rows, notes, code = climbed(capsys, MODULES / "notebook.py")
     assert code == 0 and failed(rows) == {} and {"bert_head", "bert_head_dropout", *WHOLE} == set(rows)
     assert "not installed, and replaced by nothing: datasets_absent, transformers_absent" in notes
-    assert any(note.startswith("line 4: get_ipython()") for note in notes)
+    assert any(note.startswith("line 3: get_ipython()") for note in notes)
 
 
 MISTAKES = {  # what is changed in the course's bert.py: (the first rung that fails, what it looks like)

@@ -19,6 +19,7 @@ from ...plumbing.files import UserError, read_text
 from ..learner import here_first, import_name, split_place
 from .absent import Absent
 
+MOST_NOTES = 5
 SKIPPED = "line {}: {} ({}: {}); left out"
 LIKELY = (  # what the class of a whole encoder is called, the likeliest first
     "BertModel", "BERTModel", "DistilBertModel", "RobertaModel", "BERT", "Bert", "MiniBert", "MyBert", "BertEncoder",
@@ -116,6 +117,8 @@ def run_file(path, definitions=False):
                 what = text.splitlines()[node.lineno - 1].strip()[:60]
                 words = " ".join(str(error).split())[:120]
                 notes.append(SKIPPED.format(node.lineno, what, type(error).__name__, words))
+    if len(notes) > MOST_NOTES:
+        notes[MOST_NOTES:] = [f"and {len(notes) - MOST_NOTES} more statements that do not run here"]
     if absent.names:
         notes.append(f"not installed, and replaced by nothing: {', '.join(absent.names)}")
     return module, notes

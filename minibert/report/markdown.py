@@ -84,7 +84,8 @@ def render_cases(block, level):
             said.append("was cut")
         if case.get("words"):
             heaviest = sorted(case["words"], key=lambda word: -abs(word[1]))[:5]
-            said.append(f"decided by {' '.join(escape(f'{word} ({weight:+.2f})') for word, weight in heaviest)}")
+            shown = " ".join(escape(f"{word.strip()} ({weight:+.2f})") for word, weight in heaviest)
+            said.append(f"decided by {shown}")
         pair = f" / {escape(case['pair'])}" if "pair" in case else ""
         lines.append(f"- {', '.join(said)}: {escape(case['text'])}{pair}")
     return lines

@@ -137,8 +137,9 @@ def words_of(case):
             colour = "more" if weight > 0 else "less"
             style = "" if weight > 0 else "text-decoration:underline dotted;"
             style += f"background:color-mix(in srgb,var(--{colour}) {round(60 * share)}%,transparent)"
-            parts.append(f'<span style="{style}">{escape(word)}</span>')
-    return " ".join(parts)
+            space = " " * word.startswith(" ")
+            parts.append(f'{space}<span style="{style}">{escape(word.strip())}</span>')
+    return "".join(parts)
 
 
 def render_fold(block):

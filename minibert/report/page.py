@@ -7,6 +7,7 @@ do nothing. All words pass through `escape`. Next: `markdown.py`, the same for p
 import html
 import re
 
+from .legible import legible
 from .sections import data_sections, run_sections
 from .style import STYLE
 
@@ -28,6 +29,7 @@ def render_data(record):
 
 def render(title, facts, sections):
     """A whole page. facts: lines under the title; sections: as in `blocks`."""
+    title = legible(title, 120)  # a task may be called by its file's name
     links = "".join(f'<a href="#{anchor(name)}">{escape(name)}</a>' for name, _ in sections)
     body = "".join(
         f'<section id="{anchor(name)}"><h2>{escape(name)}</h2>{render_blocks(blocks)}</section>'

@@ -51,6 +51,7 @@ def explain(classifier, tokenizer, texts, pairs=None, labels=None, max_length=No
 
         label           the class whose logit is explained
         logit           its logit, F(x);  baseline_logit   the same for the baseline, F(x')
+        padding         what stands in the baseline for every word, such as [PAD]
         steps           taken for the integral;  error   what the shares miss of F(x) - F(x'), as a share of it
         special         [[token, share]] of [CLS], [SEP] and their like
         words           [[word, share, start, end]] of the words that were read: text[start:end]; a share above 0 speaks
@@ -90,6 +91,7 @@ def explain_text(classifier, tokenizer, text, pair, label, limits, most_steps):
         "label": names[target],
         "logit": logits[0][target],
         "baseline_logit": logits[1][target],
+        "padding": tokenizer.backend.id_to_token(tokenizer.pad_id),
         "steps": steps,
         "error": error,
         "special": [[tokenizer.backend.id_to_token(number), share] for place, number, share in tokens if not place],

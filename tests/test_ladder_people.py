@@ -6,6 +6,7 @@ Everything that such a file does differently from BERT is named at once, as many
 import math
 import textwrap
 
+import numpy as np
 import pytest
 import torch
 from ladder_tools import check
@@ -272,3 +273,31 @@ def test_what_students_write_into_the_courses_optimizer_is_named(which):
     result = check("adamw_several", by_course(body))
     assert (result.mistakes, result.conventions) == (mistakes, conventions), result
     assert result.status == ("DIFF" if mistakes else "OTHER" if conventions else "OK")
+
+
+def by_curve(order):
+    """AUROC from the curve, one text after the other."""
+
+    def roc_auc(labels, scores):
+        found = labels[order(scores)]
+        true, false = found.cumsum(0) / found.sum(), (1 - found).cumsum(0) / (1 - found).sum()
+        return torch.trapezoid(torch.as_tensor(true, dtype=torch.float64), torch.as_tensor(false, dtype=torch.float64))
+
+    return roc_auc
+
+
+ORDERS = {
+    "torch.argsort": (lambda scores: torch.argsort(scores, descending=True), "torch"),
+    "a stable torch.sort": (lambda scores: torch.sort(scores, descending=True, stable=True)[1], "torch"),
+    "np.argsort of the negative": (lambda scores: np.argsort(-scores), "numpy"),
+    "np.argsort turned round": (lambda scores: np.argsort(scores)[::-1], "numpy"),
+    "sorted": (lambda scores: sorted(range(len(scores)), key=lambda i: -scores[i]), "numpy"),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("which", ORDERS)
+def test_ties_in_whatever_order_a_sort_left_them_are_named(which, dtype):
+    order, arrays = ORDERS[which]
+    result = check("roc_auc", by_curve(order), arrays, dtype=dtype)
+    assert (result.status, result.mistakes) == ("DIFF", ["ties-in-order-of-appearance"])

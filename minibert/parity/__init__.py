@@ -1,9 +1,16 @@
 """The parity ladder: check your own BERT, rung by rung, and be told which well-known mistake it makes.
 
-`rungs.py` is the contract, `mistakes.py` what people get wrong, `learner.py` imports your file, `references.py` holds
-the inputs, `check.py` calls your functions, `judge.py` compares and names the mistake, `results.py` is what comes out,
-`checkpoints.py` the second level (real weights), `__main__.py` the command, `adapter.py` minibert itself as a
-contestant. None of them but the adapter touches minibert's model code: what they compare with is stored in
-`references.json` and `references.safetensors`, computed once with transformers and PyTorch by
-`tests/make/make_ladder.py`.
+What is asked: `rungs.py` is the contract, `contract.py`, `hints.py` and `tiny.py` put it in words, and `levels.py` says
+where its cases come from (the stored ones, or a real checkpoint, `checkpoints.py`).
+
+What happens to your file: `__main__.py` is the command, `process.py` and `child.py` give the file a process of its own,
+`learner.py` imports it, `call.py` calls its functions, `listening.py` hears where it drops, `module/` needs no glue.
+
+What becomes of the answer: `judge.py` compares, `placement.py` judges dropout, `diagnosis.py` finds out which known
+mistakes lead to it. `mistakes.py` has their names and remedies, `conventions.py` what is different and no mistake, and
+`known_model.py`, `known_optimizer.py`, `known_metrics.py` make them. `report.py` shows the results.
+
+None of this touches minibert's model code, but for `adapter.py`, which is minibert itself as a contestant. Right
+answers are stored in `references.json` and `references.safetensors`, computed once by transformers, PyTorch and
+scikit-learn (`tests/make/make_ladder.py`).
 """

@@ -461,7 +461,18 @@ def explain_names(rung, answers, tolerance, dropped=()):
             nearest, chosen = found, names
         if nearest <= search.certain:
             break
+    if not chosen and rung == "roc_auc" and all(tied_somehow(answer) for answer in answers):
+        return [("ties-in-order-of-appearance#of-the-sort",)]
     return chosen
+
+
+def tied_somehow(answer):
+    """Is this AUROC right but for ties, of which some count whole and some nothing, as a sort left them?"""
+    arguments, got = answer.arguments, float(answer.got[0])
+    low, high = (made("roc_auc", arguments, (f"ties-count-{way}",))[0] for way in ("nothing", "whole"))
+    ones = arguments["labels"].sum()
+    counted = (got - low) * ones * (len(arguments["labels"]) - ones)  # of the tied pairs
+    return low - 1e-6 < got < high + 1e-6 and abs(counted - np.round(counted)) < 1e-3
 
 
 def without_variants(explanations):

@@ -1,6 +1,6 @@
 """What people get wrong, and how to put it right: name -> (what it is, what to do).
 
-The outputs by which they are recognised are stored in `references.safetensors`; `tests/make/make_ladder.py` makes them.
+`diagnosis.py` says which of them a rung knows, and recognises them by the numbers that they lead to.
 """
 
 MISTAKES = {

@@ -1,16 +1,18 @@
 """The parity ladder: check your own BERT, rung by rung, and be told which well-known mistake it makes.
 
-What is asked: `rungs.py` is the contract, `contract.py`, `hints.py` and `tiny.py` put it in words, and `levels.py` says
-where its cases come from (the stored ones, or a real checkpoint, `checkpoints.py`).
+The way of a climb:
 
-What happens to your file: `__main__.py` is the command, `process.py` and `child.py` give the file a process of its own,
-`learner.py` imports it, `call.py` calls its functions, `listening.py` hears where it drops, `module/` needs no glue.
+    rungs.py          the contract; contract.py explains it, hints.py helps along
+    learner.py        imports your file; process.py and child.py do that in a process of its own; module/ takes a class
+    levels.py         what is asked: stored cases (references.py), tiny.py, checkpoints.py, conversion.py; opening.py
+                      opens your file
+    call.py           calls your functions; listening.py hears where they drop; values.py is what they may return
+    verdict.py        judges the reply: judge.py compares, placement.py places dropout, diagnosis.py finds the mistake
+                      by making it (known_*.py); mistakes.py and conventions.py say it in words
+    check.py          the climb itself; results.py is what comes of it, report.py shows it, watch.py does it again
+    __main__.py       the command
 
-What becomes of the answer: `judge.py` compares, `placement.py` judges dropout, `diagnosis.py` finds out which known
-mistakes lead to it. `mistakes.py` has their names and remedies, `conventions.py` what is different and no mistake, and
-`known_model.py`, `known_optimizer.py`, `known_metrics.py` make them. `report.py` shows the results.
-
-None of this touches minibert's model code, but for `adapter.py`, which is minibert itself as a contestant. Right
-answers are stored in `references.json` and `references.safetensors`, computed once by transformers, PyTorch and
-scikit-learn (`tests/make/make_ladder.py`).
+None of them but `adapter.py`, minibert itself as a contestant, touches minibert's model code: what they compare with is
+stored in `references.json` and `references.safetensors`, computed once with transformers and PyTorch by
+`tests/make/make_ladder.py` (and `zero_types.*` by `make_modules.py`).
 """

@@ -14,7 +14,7 @@ import torch
 
 from . import baselines, metrics
 from .evaluate import predict
-from .explain import explain
+from .explain import explain, with_punctuation
 from .fast import touched_rows
 from .frozen import encode, fit_heads
 from .head import NATIVE, Classifier
@@ -258,7 +258,7 @@ def words_that_decided(job, results):
                 classifier(), job.tokenizer, [test.texts[index]], test.pairs and [test.pairs[index]],
                 [job.label_names[label]], options.max_length, options.truncation, options.windows, most_steps=64,
             )  # fmt: skip
-            known[key] = [word[:2] for word in record["words"]]
+            known[key] = with_punctuation(record["words"])
             write_checked_json(path, known)
         return known[key]
 

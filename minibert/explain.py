@@ -22,7 +22,7 @@ What is chosen here, and why:
   RoBERTa that counts its positions by padding would otherwise lose them all.
 - The integral is a mean over midpoints. Where F is smooth, twice the steps leave a quarter of the error. DistilBERT's
   head has a ReLU, whose gradient jumps on the way: there the error falls unevenly, so the best attempt counts.
-- float32, always: in bf16 the rounding alone exceeds the error that is allowed.
+- float32: in bf16 the rounding alone can exceed the error that is allowed.
 
 `explain` is the door: texts in, records of plain numbers out.
 """
@@ -171,6 +171,19 @@ def merge(text, pieces):
         before = words[first : last + 1]
         words[first : last + 1] = [[before[0][0], before[-1][1], sum(word[2] for word in before) + share, True]]
     return [[text[start:end], share, start, end] for start, end, share, was_read in words if was_read]
+
+
+def with_punctuation(words):
+    """[[word, share]] of `merge`'s words, to be joined with spaces: punctuation and the words that it touches in one."""
+    joined, end = [], None
+    for word, share, start, next_end in words:
+        touches = start == end and not (any(map(str.isalnum, word)) and any(map(str.isalnum, joined[-1][0][-1])))
+        if touches:
+            joined[-1] = [joined[-1][0] + word, joined[-1][1] + share]
+        else:
+            joined.append([word, share])
+        end = next_end
+    return joined
 
 
 # Scripts that set no space between words: each of their characters stands alone, as in BERT's own tokenizer.

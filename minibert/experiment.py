@@ -5,7 +5,6 @@ Two more cost little: the untrained encoder, if asked for, and of several seeds 
 Each row's result is kept under OUTPUT/work as soon as it is there, so that --resume repeats nothing.
 """
 
-import functools
 import time
 from dataclasses import replace
 
@@ -14,7 +13,7 @@ import torch
 
 from . import baselines, metrics
 from .evaluate import predict
-from .explain import explain, with_punctuation
+from .explain import FIRST_STEPS, explain
 from .fast import touched_rows
 from .frozen import encode, fit_heads
 from .head import NATIVE, Classifier
@@ -25,6 +24,8 @@ from .plumbing import processes
 from .plumbing.files import UserError, read_checked_json, write_checked_json
 from .plumbing.resume import Log, read_progress
 from .train import TrainSettings, train
+
+EXPLAINED = 12  # mistakes
 
 
 def run_rows(job):
@@ -237,32 +238,46 @@ def vectors_of_texts(job, results):
     return {part: of_part[pooling].numpy() for part, of_part in frozen_features(job).items()}
 
 
-def words_that_decided(job, results):
-    """(index of a test text, class) -> [[word, share]] by the kept fine-tuned classifier; None without one.
+def explain_mistakes(job, results):
+    """{index of a test text: [[word, share]]} of the kept fine-tuned classifier's surest mistakes, for the report.
 
-    What was explained is kept, as the rows are.
+    Few steps are taken: the shares show which words decided, and the last per cent of each does not matter here.
     """
-    if "finetuned" not in results:
-        return None
-    path = job.folder / "work" / "words.json"
-    known = read_checked_json(path) if path.is_file() else {}
+    by_seed = results.get("finetuned")
+    if not by_seed:
+        return {}
+    seed = max(by_seed, key=lambda seed: (by_seed[seed]["validation_accuracy"], -job.options.seeds.index(seed)))
 
-    @functools.cache
-    def classifier():
-        return read_classifier(job.folder / "finetuned")[0].to(job.device)
+    def compute():
+        job.say("", "which words decided in the surest mistakes")
+        test, options = job.task.test, job.options
+        probabilities = np.array(by_seed[seed]["probabilities"])
+        chosen = metrics.surest_mistakes(test.labels, probabilities, EXPLAINED)
+        classifier, _ = read_classifier(job.folder / "finetuned")
+        wrong = test.select(chosen)
+        records = explain(
+            classifier.to(job.device), job.tokenizer, wrong.texts, wrong.pairs,
+            [job.label_names[label] for label in probabilities[chosen].argmax(1)],
+            options.max_length, options.truncation, options.windows, FIRST_STEPS,
+        )  # fmt: skip
+        words = [with_gaps(text, one["words"]) for text, one in zip(wrong.texts, records, strict=True)]
+        if wrong.pairs is not None:
+            for of_text, pair, one in zip(words, wrong.pairs, records, strict=True):
+                of_text += [[" / ", 0.0], *with_gaps(pair, one["pair_words"])]
+        return {"words": {str(i): of_text for i, of_text in zip(chosen, words, strict=True)}}
 
-    def explained(index, label):
-        key, test, options = f"{index} {label}", job.task.test, job.options
-        if key not in known:
-            [record] = explain(
-                classifier(), job.tokenizer, [test.texts[index]], test.pairs and [test.pairs[index]],
-                [job.label_names[label]], options.max_length, options.truncation, options.windows, most_steps=64,
-            )  # fmt: skip
-            known[key] = with_punctuation(record["words"])
-            write_checked_json(path, known)
-        return known[key]
+    known = fingerprint(job.task, job.also)
+    return {int(i): words for i, words in keep(job, f"explained-{seed}", known, compute)["words"].items()}
 
-    return explained
+
+def with_gaps(text, words):
+    """[[word, share]] as they stand in the text: a space before each that has one, dots for what was not read."""
+    placed, done = [], 0
+    for word, share, start, end in words:
+        gap = text[done:start]
+        placed.append([(" … " if gap.strip() else " " if gap else "") + word, share])
+        done = end
+    return placed
 
 
 def finetuned_row(job, seed):

@@ -173,19 +173,6 @@ def merge(text, pieces):
     return [[text[start:end], share, start, end] for start, end, share, was_read in words if was_read]
 
 
-def with_punctuation(words):
-    """[[word, share]] of `merge`'s words, to be joined with spaces: punctuation and the words that it touches in one."""
-    joined, end = [], None
-    for word, share, start, next_end in words:
-        touches = start == end and not (any(map(str.isalnum, word)) and any(map(str.isalnum, joined[-1][0][-1])))
-        if touches:
-            joined[-1] = [joined[-1][0] + word, joined[-1][1] + share]
-        else:
-            joined.append([word, share])
-        end = next_end
-    return joined
-
-
 # Scripts that set no space between words: each of their characters stands alone, as in BERT's own tokenizer.
 ALONE = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 RUNS = re.compile(f"[{ALONE}]|[^\\s{ALONE}]+")

@@ -33,7 +33,7 @@ def main(argv=None):
 
 def run(options, processes):
     """One run, in one process or in several: the first one talks and writes. Returns the exit code."""
-    from .experiment import run_rows, vectors_of_texts, words_that_decided
+    from .experiment import explain_mistakes, run_rows, vectors_of_texts
     from .job import prepare, weights_hash
     from .plumbing.checkpoint import commit_of
     from .plumbing.push import check_push, push
@@ -75,7 +75,7 @@ def run(options, processes):
         with tracking(options.track, folder, settings) as job.track:
             results = run_rows(job)
         with processes.alone():
-            write_report(job, results, vectors_of_texts(job, results), words_that_decided(job, results))
+            write_report(job, results, vectors_of_texts(job, results), explain_mistakes(job, results))
             if options.push:
                 say(f"uploaded: {push(folder / 'finetuned', options.push)}")
     return 0

@@ -223,6 +223,14 @@ def log_loss(labels, probabilities):
     return float(-np.log(of_gold.astype(np.float64)).mean())
 
 
+def surest_mistakes(labels, probabilities, count):
+    """Indices of the wrong answers (by probabilities [N, C]), the least probability for the gold class first."""
+    labels, probabilities = np.asarray(labels), np.asarray(probabilities)
+    wrong = np.flatnonzero(probabilities.argmax(1) != labels)
+    order = np.argsort(probabilities[wrong, labels[wrong]], kind="stable")
+    return wrong[order][:count].tolist()
+
+
 # Is the difference between two models luck?
 
 

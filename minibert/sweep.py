@@ -142,7 +142,7 @@ def run_sweep(base, trials, say):
     for trial in others:
         trial.state.unlink(missing_ok=True)
     table = [row_of(trial, trial is winner) for trial in trials]
-    write_json(base.folder / "sweep.json", table)
+    write_json(base.folder / "sweep.json", {"trials": table})
     say("", trial_table(table))
     hand_over(winner, base.folder)
     job = job_of(base, winner, base.folder, say)

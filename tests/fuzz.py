@@ -56,11 +56,14 @@ def find_targets():
 def run_case(target, name, seed):
     """(outcome, details) of one case: "result", "refused" with the message, or "find" with what went wrong."""
     folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
-    log = io.StringIO()
+    printed, told = io.StringIO(), io.StringIO()
     before = memory_used()
     NAMED.clear()
     try:
-        with only_writing_in(folder) as written, limited(), contextlib.redirect_stdout(log), redirected_errors(log):
+        with (
+            only_writing_in(folder) as written, limited(),
+            contextlib.redirect_stdout(printed), contextlib.redirect_stderr(told),
+        ):  # fmt: skip
             try:
                 target(random.Random(f"{name} {seed}"), folder)
                 outcome = "result", ""
@@ -155,13 +158,6 @@ def limited():
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
-
-
-@contextlib.contextmanager
-def redirected_errors(log):
-    """Progress bars and notes of a case go into `log`."""
-    with contextlib.redirect_stderr(log):
-        yield
 
 
 def memory_used():

@@ -634,7 +634,7 @@ def remember(state, gradient, beta1, beta2):
     state.square = beta2 * state.square + new_square
 
 
-def adam_step(parameter, gradient, state, lr, beta1, beta2, eps, decay):
+def adam_step(parameter, gradient, state, lr, beta1, beta2, eps, decay, decay_rate=None):
     """One update: the new parameter, and the rate that it was made with."""
     if wrong("l2-instead-of-decoupled"):
         gradient, decay = gradient + decay * parameter, 0.0
@@ -672,13 +672,14 @@ def adam_step(parameter, gradient, state, lr, beta1, beta2, eps, decay):
     if wrong("nothing-updated") and not wrong("nothing-updated#but-decayed"):
         return parameter, rate
     update = update * (-1 if wrong("step-uphill") else 0 if wrong("nothing-updated") else 1)
-    share = (rate if wrong("decay-by-corrected-rate") else lr) * decay
+    decay_rate = rate if wrong("decay-by-corrected-rate") else lr if decay_rate is None else decay_rate
+    share = decay_rate * decay
     if wrong("decay-without-lr"):
         share = decay
     if wrong("decay-times-lr-squared"):
-        share = share * (rate if wrong("decay-by-corrected-rate") else lr)
+        share = share * decay_rate
     if wrong("decay-without-weight-decay"):
-        share = rate if wrong("decay-by-corrected-rate") else lr
+        share = decay_rate
     share = share * (0 if wrong("decay-missing") else 2 if wrong("decay-twice") else -1 if wrong("decay-sign") else 1)
     if wrong("decay-of-gradient"):
         return parameter - update - share * gradient, rate
@@ -718,7 +719,8 @@ def adamw_several(parameters, gradients, lr, beta1, beta2, eps, weight_decay):
             elif wrong("first-gradient-dropped") and state.t == 1:
                 continue
             rate = compounded if wrong("rate-compounded-over-parameters") else lr
-            parameters[i], compounded = adam_step(parameters[i], gradient, state, rate, beta1, beta2, eps, weight_decay)
+            settings = (rate, beta1, beta2, eps, weight_decay, lr)
+            parameters[i], compounded = adam_step(parameters[i], gradient, state, *settings)
             if wrong("learning-rate-compounded"):
                 lr = compounded
             if wrong("return-inside-the-loop"):

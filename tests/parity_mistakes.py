@@ -1082,7 +1082,7 @@ MISTAKES = (
         SEVERAL_STEP.replace(
             "                settings = (step + 1, lr, beta1, beta2, eps, weight_decay)",
             "                used = rate * math.sqrt(1 - beta2 ** (step + 1)) / (1 - beta1 ** (step + 1))\n"
-            "                settings = (10**9, used, beta1, beta2, eps, weight_decay * rate / used)\n"
+            "                settings = (10**9, used, beta1, beta2, eps, weight_decay * lr / used)\n"
             "                rate = used",
         ),
         (("    for given in gradients:\n", "    for given in gradients:\n        rate = lr\n"),),

@@ -50,7 +50,7 @@ def refuse(teacher, text, tmp_path):
         (["--vocab-size", 10], f"--vocab-size 10: at least {SMALLEST} pieces are needed"),
         (["--losses", "nonsense"], "--losses nonsense: choose from hidden, relations, logits"),
         (["--losses", "hidden,"], "--losses hidden,: choose from"),
-        (["--losses", "hidden,logits"], "logits only with a classifier as teacher"),
+        (["--losses", "hidden,logits"], "--losses hidden,logits: logits need a classifier as teacher"),
         (["--limit", 1], "--limit: 1 is out of range"),
         (["--lr", "nan"], "--lr"),
         (["--temperature", 0], "--temperature: 0 is out of range"),

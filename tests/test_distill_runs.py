@@ -43,10 +43,10 @@ def finished(shared, tiny_bert):
 
 
 def test_the_held_out_losses_fall(finished):
-    judged = [record for record in records(finished["run"]) if "held_out_hidden" in record]
-    assert [record["epoch"] for record in judged] == list(range(7))
+    held_out = [record for record in records(finished["run"]) if "held_out_hidden" in record]
+    assert [record["epoch"] for record in held_out] == list(range(7))
     for name in ("held_out_hidden", "held_out_relations"):
-        assert judged[-1][name] < 0.6 * judged[0][name]
+        assert held_out[-1][name] < 0.6 * held_out[0][name]
 
 
 def test_the_held_out_loss_is_that_of_the_student_on_disk(finished):
@@ -102,8 +102,8 @@ def test_a_student_of_a_classifier_answers_as_the_teacher_does(taught):
 
 def test_a_student_of_a_classifier_learns_from_its_logits(taught):
     _, run = taught
-    judged = [record for record in records(run) if "held_out_logits" in record]
-    assert judged[-1]["held_out_logits"] < 0.5 * judged[0]["held_out_logits"]
+    held_out = [record for record in records(run) if "held_out_logits" in record]
+    assert held_out[-1]["held_out_logits"] < 0.5 * held_out[0]["held_out_logits"]
     assert read_json(run / "settings.json")["losses"] == "hidden,relations,logits"
     assert read_json(run / "config.json")["architectures"] == ["DistilBertForSequenceClassification"]
     assert {tensor.dtype for tensor in load_file(run / "model.safetensors").values()} == {torch.float32}
@@ -112,8 +112,8 @@ def test_a_student_of_a_classifier_learns_from_its_logits(taught):
 def test_a_student_learns_pairs_from_a_bert_that_classifies_them(tiny_bert, tmp_path):
     path = pairs_file(tmp_path / "pairs.csv", 60)
     main(arguments(tiny_bert, path, tmp_path / "run", "--epochs", 4))
-    judged = [record for record in records(tmp_path / "run") if "held_out_logits" in record]
-    assert judged[-1]["held_out_hidden"] < 0.8 * judged[0]["held_out_hidden"]
+    held_out = [record for record in records(tmp_path / "run") if "held_out_logits" in record]
+    assert held_out[-1]["held_out_hidden"] < 0.8 * held_out[0]["held_out_hidden"]
     student, _ = read_classifier(tmp_path / "run")
     assert len(student.label_names) == 6
 

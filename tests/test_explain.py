@@ -222,13 +222,6 @@ def test_white_space_goes_with_the_word_after_it_and_words_that_were_not_read_ar
     assert explain.merge(" \n", [(0, 1, 0.5)]) == []
 
 
-def test_punctuation_can_stand_with_its_words_again():
-    words = [["(", 1.0, 0, 1], ["Fine", 2.0, 1, 5], [",", -0.5, 5, 6], ["really", 1.0, 7, 13], [")!", 0.25, 13, 15],
-             ["这", 3.0, 15, 16], ["部", 4.0, 16, 17], ["--", 1.0, 18, 20]]  # fmt: skip
-    assert explain.with_punctuation(words) == [["(Fine,", 2.5], ["really)!这", 4.25], ["部", 4.0], ["--", 1.0]]
-    assert explain.with_punctuation([]) == []
-
-
 def test_a_piece_across_words_makes_one_of_them():
     assert explain.merge("ab !c d", [(0, 5, 1.0), (6, 7, 2.0)]) == [["ab !c", 1.0, 0, 5], ["d", 2.0, 6, 7]]
 

@@ -97,7 +97,7 @@ def encoded(monkeypatch):
 
 def test_a_run_leaves_everything_that_was_promised(finished):
     names = {path.name for path in finished["run"].iterdir()}
-    assert names >= {"settings.json", "metrics.json", "log.jsonl", "predictions.csv", "report.md"}
+    assert names >= {"settings.json", "metrics.json", "log.jsonl", "predictions.csv", "report.md", "report.html"}
     for part in ("frozen", "finetuned"):
         held = {path.name for path in (finished["run"] / part).iterdir()}
         assert {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"} <= held
@@ -206,6 +206,14 @@ def test_the_saved_classifier_gives_the_stored_predictions(name, finished):
     for row, values in zip(rows, scores, strict=True):
         for label, value in zip(classifier.label_names, values.tolist(), strict=True):
             assert float(row[f"{name}_score_{label}"]) == pytest.approx(value, abs=1e-4)
+
+
+def test_the_page_shows_the_words_that_decided_in_the_surest_mistakes(finished):
+    cases = read_json(finished["run"] / "metrics.json")["errors"]["losses"]
+    assert cases and all(case["predicted"] != case["gold"] for case in cases)
+    for case in cases:
+        assert "".join(word for word, _ in case["words"]).strip() == case["text"]  # short texts, read whole
+    assert "color-mix" in (finished["run"] / "report.html").read_text(encoding="utf-8")
 
 
 def test_the_report_holds_the_table_the_command_and_the_splits(finished):
@@ -374,15 +382,12 @@ def test_a_run_with_one_seed_reads_the_checkpoint_and_its_config_once(tiny_bert,
     reads = []
     for name in ("read_tensors", "read_config"):
         read = getattr(load, name)
-
-        def counted(folder, name=name, read=read):
-            reads.extend([name] * (folder == tiny_bert))  # what was trained is read once more, to explain its mistakes
-            return read(folder)
-
-        monkeypatch.setattr(load, name, counted)
+        noting = lambda folder, name=name, read=read: reads.append((name, folder)) or read(folder)  # noqa: E731
+        monkeypatch.setattr(load, name, noting)
     data = two_classes(tmp_path / "mine.csv", (20, 20))
     finetune.main(arguments(data, tiny_bert, tmp_path / "run", "--quiet", "--epochs", "1"))
-    assert sorted(reads) == ["read_config", "read_tensors"]
+    of_checkpoint = [name for name, folder in reads if folder == tiny_bert]  # the result is read, too, to explain it
+    assert sorted(of_checkpoint) == ["read_config", "read_tensors"]
 
 
 @pytest.mark.parametrize("micro_batch, wanted", [("4", True), ("0", False), ("16", False)])

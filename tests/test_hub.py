@@ -280,6 +280,15 @@ def test_other_pull_requests_are_left_alone(request_, converted, checkpoint, poi
             load_encoder("owner/pickled")
 
 
+def test_pickled_weights_in_the_cache_are_missed_by_name_when_the_hub_is_out_of_reach(checkpoint, point_hub_at):
+    with serving(pickled_hub(checkpoint)) as server:
+        point_hub_at(server.url)
+        with pytest.raises(UserError, match=r"no model.safetensors.*ID@refs/pr/N"):
+            load_encoder("owner/pickled")
+    with pytest.raises(UserError, match=r"no model.safetensors.*ID@refs/pr/N"):  # the server is gone
+        load_encoder("owner/pickled")
+
+
 def test_a_run_keeps_its_models_commit_and_resumes_with_it_when_main_has_moved(checkpoint, point_hub_at, tmp_path):
     table = tmp_path / "mine.csv"
     table.write_text("text,label\n" + "".join(f"a {'fine' if i % 2 else 'dull'} film {i},{i % 2}\n" for i in range(20)))

@@ -171,6 +171,7 @@ def test_explain_gives_the_whole_contract(rung, capsys):
     assert rung.source in words
     assert ("word for word" if rung.exact else f"at most {rung.tolerance:g}, {rung.double:g} with") in words
     assert ("padding is left out" in words) == (rung.padding is not None)
+    assert ("called twice" in words) == rung.twice and ("heard: " in words) == bool(rung.places)
 
 
 def test_list_names_every_rung_once_and_in_order(capsys):
@@ -226,3 +227,53 @@ def test_pytest_shows_a_learner_the_same(tmp_path):
     assert done.returncode == 1
     assert f"1 failed, 3 passed, {ALL - 4} skipped" in done.stdout, done.stdout
     assert "looks like `gelu-tanh`" in done.stdout and "FAILED tests/test_parity.py::test_rung[gelu]" in done.stdout
+
+
+def test_a_rung_without_a_name_points_to_its_part_that_fails(tmp_path, capsys):
+    text = EXAMPLE.read_text(encoding="utf-8")
+    text = text.replace("return x * normal_cdf(x)", "return x * normal_cdf(x) * 1.07 + 0.03 * np.abs(x)")
+    out = command(capsys, written(tmp_path / "mine.py", text), "--rungs", "gelu,feed_forward,pooler")[1]
+    lines = " ".join(out.split())
+    assert "first mend gelu, which it is made of" in lines and "pooler OK" in lines
+
+
+def test_a_key_that_is_not_there_brings_the_nearest_one(tmp_path, capsys):
+    text = 'def feed_forward(hidden, weights, config):\n    return weights["intermediate.weight"]\n'
+    out = command(capsys, written(tmp_path / "mine.py", text), "--rungs", "feed_forward")[1]
+    assert "KeyError: 'intermediate.weight'; there is 'intermediate.dense.weight'" in " ".join(out.split())
+
+
+@pytest.mark.parametrize(
+    "text, says",
+    [
+        ("def gelu(x):\n    raise NotImplementedError\n", "write one of the functions and run this again"),
+        ("class Bert:\n    def forward(self):\n        pass\n", "to check its classes, say --module "),
+        ("x = 1\n", "none of the ladder's functions is in the file"),
+    ],
+)
+def test_where_nothing_was_checked_the_next_step_is_named(text, says, tmp_path, capsys):
+    code, out, _ = command(capsys, written(tmp_path / "mine.py", text))
+    assert code == 1 and f"nothing was checked: {says}" in out
+
+
+def test_the_expected_signature_is_shown_when_the_call_itself_fails(tmp_path, capsys):
+    out = command(capsys, written(tmp_path / "mine.py", "def gelu(x, y):\n    return x\n"), "--rungs", "gelu")[1]
+    assert "expected: gelu(x); yours: gelu(x, y)" in out
+
+
+def test_scalar_rungs_show_what_they_were_asked(tmp_path, capsys):
+    text = "def warmup_schedule(step, warmup_steps, total_steps):\n    return 1.0\n\ndef roc_auc(labels, scores):\n"
+    path = written(tmp_path / "mine.py", text + "    return 0.5\n")
+    out = " ".join(command(capsys, path, "--rungs", "warmup_schedule,roc_auc")[1].split())
+    assert "step 0, warmup_steps 4, total_steps 20: 1, expected 0" in out or "step 20, warmup_steps 4" in out
+    assert "labels [" in out and "scores [" in out
+
+
+def test_json_carries_the_advice_and_coarse_answers_get_a_note(tmp_path, capsys):
+    text = "import torch\ndef gelu(x):\n    return torch.nn.functional.gelu(x, approximate='tanh')\n\n"
+    text += "def layer_norm(x, weight, bias, eps):\n"
+    text += "    return torch.nn.functional.layer_norm(x, weight.shape, weight, bias, eps).half()\n"
+    report = json.loads(command(capsys, written(tmp_path / "mine.py", text), "--json", "--rungs", "gelu,layer_norm")[1])
+    gelu, norm = sorted(report["rungs"], key=lambda row: row["rung"])
+    assert any(line.startswith("looks like `gelu-tanh`") for line in gelu["advice"])
+    assert "the answer is float16: too coarse, the arguments are float32" in norm["note"]

@@ -113,7 +113,7 @@ def test_an_adamw_by_another_convention_is_other_and_named(rung, kind, dtype):
     assert (result.status, result.conventions, result.mistakes) == ("OTHER", names, [])
     assert not result.failed
     steps = 50 if rung == "adamw" else 30
-    assert result.note.startswith(f"after {steps} steps off by ") and "% of the way" in result.note
+    assert result.note.startswith(f"lr 0.01, eps 1e-08: after {steps} steps off by ") and "% of the way" in result.note
 
 
 def exact(decay):
@@ -142,7 +142,7 @@ def test_decay_before_the_step_and_from_the_old_weights_are_right_and_after_the_
 @pytest.mark.parametrize("rung", CONVENTIONS_OF)
 def test_every_convention_that_a_rung_knows_is_recognised_when_made_in_torch(rung):
     for names in CONVENTIONS_OF[rung]:
-        for dtype in DTYPES:
+        for dtype in DTYPES if rung != "adamw_several" else ["float32"]:
             ladder_torch.WRONG = " + ".join(names)
             try:
                 result = run_rung(ladder_torch, RUNG[rung], REFERENCES, dtype)

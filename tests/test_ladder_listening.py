@@ -252,7 +252,7 @@ MISPLACED = {  # rung: what may be wrong there, as `ladder_torch.py` makes it
         "dropout-on-logits",
     ),
 }  # fmt: skip
-ALSO_WRONG = ("gelu-tanh", "no-mask", "pre-norm", "not-scaled", "unbiased-variance")
+ALSO_WRONG = ("gelu-tanh", "no-mask", "pre-norm")
 
 
 def made_in_torch(rung, name):
@@ -298,6 +298,24 @@ def test_dropout_that_is_on_in_evaluation_is_named():
     assert (result.status, result.mistakes) == ("DIFF", ["dropout-in-evaluation"])
     assert result.note == "two calls with the same input give different answers"
     assert check("bert_head", head_with(nn.Dropout(0.1).eval())).status == "OK"
+
+
+def test_attention_that_drops_in_evaluation_is_named():
+    def attention(share):
+        def multi_head_attention(hidden, attention_mask, weights, config):
+            def linear(x, name):
+                return functional.linear(x, weights[f"attention.{name}.weight"], weights[f"attention.{name}.bias"])
+
+            heads, names = (config["num_attention_heads"], -1), ("self.query", "self.key", "self.value")
+            three = (linear(hidden, name).unflatten(-1, heads).transpose(1, 2) for name in names)
+            mask = attention_mask[:, None, None, :].bool()
+            context = functional.scaled_dot_product_attention(*three, mask, dropout_p=share)
+            return linear(context.transpose(1, 2).flatten(2), "output.dense")
+
+        return multi_head_attention
+
+    assert check("multi_head_attention", attention(0.1)).mistakes == ["dropout-in-evaluation"]
+    assert check("multi_head_attention", attention(0.0)).status == "OK"
 
 
 def test_a_layer_made_inside_forward_is_named():

@@ -73,7 +73,7 @@ def test_budgets_double_up_to_the_longest_schedule():
 
 def test_the_worse_half_is_dropped_and_the_winner_is_trained_on_and_tested_once(words, trained, tmp_path, capsys):
     finetune.main(words(*GRID))
-    table = {row["trial"].split()[0]: row for row in read_json_list(tmp_path / "run" / "sweep.json")}
+    table = {row["trial"].split()[0]: row for row in trials_of(tmp_path / "run")}
     assert [row["epochs"] for row in table.values()].count(1) == 2  # half of four trials
     assert [row["epochs"] for row in table.values()].count(2) == 1
     assert table["lr=3e-3"]["chosen"] and table["lr=3e-3"]["epochs"] == 4 and not table["lr=1e-7"]["chosen"]
@@ -83,13 +83,16 @@ def test_the_worse_half_is_dropped_and_the_winner_is_trained_on_and_tested_once(
     assert "chosen" in printed and "dropped" in printed
     record = read_json(tmp_path / "run" / "metrics.json")
     assert any("chosen by a sweep of 4 trials" in fact and "lr=3e-3" in fact for fact in record["facts"])
+    assert record["sweep"] == trials_of(tmp_path / "run")
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "settings tried on validation" in page and all(row["trial"] in page for row in record["sweep"])
     assert not list((tmp_path / "run").rglob("*.safetensors.part"))
     left = [path for path in (tmp_path / "run").rglob("finetuned-*.safetensors")]
     assert left == []  # the states of all trials are gone
 
 
-def read_json_list(path):
-    return json.loads(path.read_text(encoding="utf-8"))
+def trials_of(run):
+    return read_json(run / "sweep.json")["trials"]
 
 
 def test_the_winner_is_what_the_same_settings_give_without_a_sweep(words, tmp_path):
@@ -110,7 +113,7 @@ def test_the_winner_is_what_the_same_settings_give_without_a_sweep(words, tmp_pa
 @pytest.mark.parametrize("kill_at", [2, 6])
 def test_a_killed_sweep_goes_on_where_it_was(kill_at, words, trained, tmp_path, monkeypatch):
     finetune.main(words(*GRID, output="whole"))
-    whole = read_json_list(tmp_path / "whole" / "sweep.json")
+    whole = trials_of(tmp_path / "whole")
     trained.clear()
     real, calls = sweep.finetune, []
 
@@ -125,7 +128,7 @@ def test_a_killed_sweep_goes_on_where_it_was(kill_at, words, trained, tmp_path, 
         finetune.main(words(*GRID))
     monkeypatch.setattr(sweep, "finetune", real)
     finetune.main(words(*GRID, "--resume"))
-    again = read_json_list(tmp_path / "run" / "sweep.json")
+    again = trials_of(tmp_path / "run")
     assert [{**row, "seconds": 0} for row in again] == [{**row, "seconds": 0} for row in whole]
     assert sum(after - before for _, before, after in trained) == 1 + 1 + 2 + 4
 
@@ -139,7 +142,7 @@ def test_a_finished_sweep_resumes_without_any_training(words, trained):
 
 def test_texts_are_encoded_anew_where_a_trial_changes_them(words, tmp_path):
     finetune.main(words("--sweep", "max-length=5,12", "--epochs", "1"))
-    table = read_json_list(tmp_path / "run" / "sweep.json")
+    table = trials_of(tmp_path / "run")
     assert table[0]["loss"] != table[1]["loss"]
     (chosen,) = (row["trial"].removeprefix("max-length=") for row in table if row["chosen"])
     facts = read_json(tmp_path / "run" / "metrics.json")["facts"]

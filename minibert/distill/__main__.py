@@ -1,6 +1,5 @@
 """`python -m minibert.distill TEACHER TEXT --output FOLDER`: the command line. `run.py` does the work."""
 
-from ..data import TASKS
 from ..plumbing.command import Parser, number, run_command, warmup
 from . import LOSSES
 
@@ -18,6 +17,8 @@ def main(argv=None):
 
 def parse(argv):
     """The options of a command line. Raises UserError."""
+    from ..data import TASKS  # late: an interrupt is answered once the command runs
+
     parser = Parser(
         prog="python -m minibert.distill",
         description="Train a smaller DistilBERT to do what a bigger encoder or classifier does. No labels are needed.",

@@ -85,7 +85,7 @@ class Distillation:
     def losses(self, batch, weight=1.0):
         """How far the student is from the teacher: {name: scalar tensor}, for each loss that was asked for.
 
-        batch: (input_ids, attention_mask, token_type_ids), [B, T] each, in the student's ids.
+        batch: (input_ids, attention_mask, token_type_ids), [B, T] each, in the student's ids. weight: see `losses.py`.
         """
         ids, mask, types = to_device(batch, self.device)
         with autocast(self.device, self.settings.precision):

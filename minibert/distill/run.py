@@ -133,8 +133,10 @@ def choose_losses(asked, is_classifier):
     if not asked:
         return [name for name in LOSSES if name != "logits" or is_classifier]
     names = asked.split(",")
-    if not set(names) <= set(LOSSES) or ("logits" in names and not is_classifier):
-        raise UserError(f"--losses {asked}: choose from {', '.join(LOSSES)}; logits only with a classifier as teacher")
+    if not set(names) <= set(LOSSES):
+        raise UserError(f"--losses {asked}: choose from {', '.join(LOSSES)}, with commas between them")
+    if "logits" in names and not is_classifier:
+        raise UserError(f"--losses {asked}: logits need a classifier as teacher, and this one is a bare encoder")
     return names
 
 

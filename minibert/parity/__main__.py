@@ -72,7 +72,9 @@ def climb_once(options, show=None, notes=True):
                 print(note)
         results = climb(learner, level, chosen(options, learner, level), options.dtype, show)
     about, functions = learner.about, not (options.module or options.weights)
-    return Summary(place_of(options), results, about["near_misses"], about["notes"], options.strict, functions)
+    return Summary(
+        place_of(options), results, about["near_misses"], about["notes"], options.strict, about["classes"], functions
+    )
 
 
 def place_of(options):

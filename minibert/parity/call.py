@@ -4,6 +4,7 @@ The command does this in a process of its own (`process.py`), where nothing that
 """
 
 import contextlib
+import difflib
 import inspect
 import signal
 import threading
@@ -45,7 +46,7 @@ def ask_learner(module, rung, references, dtype="float32", time_limit=TIME_LIMIT
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt) and not raises_interrupt(error):
             raise
-        return failure(error, module, rung, function)
+        return failure(error, module, rung, function, references)
 
 
 def array_kind(module):
@@ -106,7 +107,7 @@ def same(left, right):
     return left is right or left == right
 
 
-def failure(error, module, rung, function):
+def failure(error, module, rung, function, references):
     """The reply that stands for an exception: its type, its words, and the line in the learner's own files."""
     details = last_lines(traceback.extract_tb(error.__traceback__), module)
     words = " ".join(str(error).split()) or "no message"
@@ -114,9 +115,19 @@ def failure(error, module, rung, function):
         details = [f"expected: {rung.name}({', '.join(name for name, _ in rung.arguments)})"]
         with contextlib.suppress(TypeError, ValueError):
             details[0] += f"; yours: {rung.name}{inspect.signature(function)}"
+    if isinstance(error, KeyError):
+        words += nearest_key(error, rung, references)
     if isinstance(error, EOFError):
         words += "; input() asks, and nobody is there to answer"
     return Reply(ERROR, f"{type(error).__name__}: {words}", details=details)
+
+
+def nearest_key(error, rung, references):
+    """For a KeyError: what the weights or the configuration have that sounds like it."""
+    arguments = references.cases(rung)[0]["arguments"]
+    names = [name for key in ("weights", "config") if isinstance(arguments.get(key), dict) for name in arguments[key]]
+    near = difflib.get_close_matches(str(error.args[0] if error.args else ""), names, n=2, cutoff=0.5)
+    return f"; there is {' and '.join(map(repr, near))}" if near else ""
 
 
 @contextlib.contextmanager

@@ -2,8 +2,28 @@
 
 from .call import TIME_LIMIT, ask_learner
 from .levels import Ladder
+from .results import DIFF
 from .rungs import RUNGS
 from .verdict import judge
+
+PARTS = {  # rung: those that it is made of, for whoever builds one on the other
+    "multi_head_attention": ("attention_probabilities",),
+    "feed_forward": ("gelu",),
+    "layer": ("layer_norm", "multi_head_attention", "feed_forward"),
+    "distilbert_layer": ("layer_norm", "multi_head_attention", "feed_forward"),
+    "bert_embeddings": ("layer_norm",),
+    "distilbert_embeddings": ("layer_norm",),
+    "roberta_embeddings": ("layer_norm",),
+    "bert_encoder": ("bert_embeddings", "layer"),
+    "distilbert_encoder": ("distilbert_embeddings", "distilbert_layer", "layer"),
+    "roberta_encoder": ("roberta_embeddings", "layer"),
+    "bert_head": ("pooler",),
+    "loss_and_gradients": ("bert_encoder", "pooler", "bert_head"),
+    "bert_layer_dropout": ("layer",),
+    "distilbert_layer_dropout": ("distilbert_layer", "layer"),
+    "precision_recall_f1": ("confusion_matrix",),
+    "train": ("loss_and_gradients", "parameter_groups", "adamw", "warmup_schedule", "clip_gradients"),
+}
 
 
 class Here:
@@ -20,12 +40,16 @@ class Here:
 
 def climb(learner, level, rungs=RUNGS, dtype="float32", after_each=None):
     """A `Result` for each rung, in order. `after_each` is called with each one as soon as it is there."""
-    results = []
+    results = {}
     for rung in rungs:
-        results.append(judge(level.rung(rung.name)[0], learner.ask(rung), level.rung(rung.name)[1], dtype))
+        judged, references = level.rung(rung.name)
+        results[rung.name] = result = judge(judged, learner.ask(rung), references, dtype)
+        parts = [name for name in PARTS.get(rung.name, ()) if name in results and results[name].failed]
+        if parts and result.status == DIFF and not result.mistakes:
+            result.note += f"{'; ' if result.note else ''}first mend {' and '.join(parts)}, which it is made of"
         if after_each:
-            after_each(results[-1])
-    return results
+            after_each(result)
+    return list(results.values())
 
 
 def run_ladder(module, references=None, rungs=RUNGS, dtype="float32", time_limit=TIME_LIMIT, after_each=None):

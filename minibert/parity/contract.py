@@ -29,6 +29,10 @@ def explain(rung):
         double = f", {rung.double:g} with --dtype float64" if rung.double else ""
         padding = "; padding is left out" if rung.padding is not None else ""
         lines.append(f"  compared: largest absolute difference at most {rung.tolerance:g}{double}{padding}")
+    if rung.twice:
+        lines.append("  called twice with the same input, which has to give the same answer")
+    if rung.places:
+        lines.append("  heard: what dropout is applied to, while it drops nothing; --hint 3 says where it belongs")
     return "\n".join(lines)
 
 

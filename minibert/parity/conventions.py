@@ -22,11 +22,11 @@ CONVENTIONS = {
     ),
     "decay-by-corrected-rate": (
         "decay is multiplied with the corrected learning rate, not with lr itself",
-        "fairseq's Adam before 2019 and many minBERTs: one step_size for both",
+        "egg-west/AdamW-pytorch, widely copied before PyTorch had an AdamW; many minBERTs",
     ),
     "one-step-count": (
         "steps are counted once for all parameters, also for one that had no gradient",
-        "NVIDIA apex, FusedAdam; BERT's own schedule",
+        "NVIDIA apex, FusedAdam: group['step']",
     ),
     # warmup_schedule
     "schedule-of-bert": (

@@ -219,7 +219,7 @@ COMMON = {  # of the mistakes of a layer or an encoder, those that are tried two
     "softmax-over-queries", f"softmax-over-queries{ADDED}", "heads-split-by-reshape", "heads-not-transposed-back",
     "bias-missing", "bias-missing#projections", "no-output-projection", "weights-untransposed", "pre-norm",
     "layer-norm-before-residual", "no-attention-residual", "no-feed-forward-residual", "one-layer-norm-for-both",
-    "layer-norms-exchanged", "residual-from-layer-input",
+    "layer-norms-exchanged", "residual-from-layer-input", "batch-and-tokens-swapped",
     "token-types-missing", "token-types-all-0", "positions-missing", "positions-off-by-one",
     "positions-count-real-tokens", "positions-of-bert", "positions-count-padding", "positions-not-shifted",
     "embeddings-without-layer-norm", "embeddings-scaled", "last-layer-missing",
@@ -227,7 +227,7 @@ COMMON = {  # of the mistakes of a layer or an encoder, those that are tried two
 TOGETHER = ("unbiased-variance", "eps-outside-root", "eps-1e-6")  # a LayerNorm that many have copied
 OFTEN = (
     "eps-1e-5", "gelu-tanh", "relu", "pre-norm", "no-mask", "mask-inverted", "not-scaled", "scaled-by-hidden-size",
-    "bias-missing", "bias-missing#projections", "no-output-projection", "unbiased-variance",
+    "bias-missing", "bias-missing#projections", "no-output-projection", "unbiased-variance", "batch-and-tokens-swapped",
 )  # fmt: skip
 PAIRS = {  # rungs at which only these make sense together: the first with each of the others
     "mean_pooling": (), "accuracy": (), "confusion_matrix": ("confusion-transposed", "confusion-normalised"),
@@ -308,8 +308,7 @@ def made(rung, arguments, wrong, dropped=()):
             return flattened(ONE_OFF[rung](**arguments, wrong=names))
     arguments = {name: value for name, value in arguments.items() if name != "dropout"}
     with np.errstate(all="ignore"):
-        output = getattr(Known(names, dropped), rung)(**arguments)
-        return flattened(list(output) if rung.endswith("encoder") else output)
+        return flattened(getattr(Known(names, dropped), rung)(**arguments))
 
 
 ONE_OFF = {
@@ -389,7 +388,7 @@ class Search:
         """As `Answer.off` for an encoder, given up at the first layer that is too far away."""
         largest, start = 0.0, 0
         with np.errstate(all="ignore"):
-            for state in getattr(Known(wrong), self.rung)(**answer.arguments):
+            for state in getattr(Known(wrong), self.rung.replace("encoder", "states"))(**answer.arguments):
                 part = slice(start, start + state.size)
                 counts = answer.counts[part]
                 largest = max(largest, distance(answer.got[part][counts], state.ravel()[counts]))
@@ -441,7 +440,7 @@ def levels(rung):
     yield [(*one, *convention) for convention in conventions for one in singles]
     pairs = pairs_of(rung)
     yield pairs
-    if rung in ("layer", "distilbert_layer") or rung.endswith("encoder"):
+    if "layer" in rung.split("_") or rung.endswith("encoder"):
         yield triples_of(rung)
     if rung.startswith("adamw"):
         yield [(*pair, *convention) for convention in conventions for pair in pairs]
@@ -462,7 +461,18 @@ def explain_names(rung, answers, tolerance, dropped=()):
             nearest, chosen = found, names
         if nearest <= search.certain:
             break
+    if not chosen and rung == "roc_auc" and all(tied_somehow(answer) for answer in answers):
+        return [("ties-in-order-of-appearance#of-the-sort",)]
     return chosen
+
+
+def tied_somehow(answer):
+    """Is this AUROC right but for ties, of which some count whole and some nothing, as a sort left them?"""
+    arguments, got = answer.arguments, float(answer.got[0])
+    low, high = (made("roc_auc", arguments, (f"ties-count-{way}",))[0] for way in ("nothing", "whole"))
+    ones = arguments["labels"].sum()
+    counted = (got - low) * ones * (len(arguments["labels"]) - ones)  # of the tied pairs
+    return low - 1e-6 < got < high + 1e-6 and abs(counted - np.round(counted)) < 1e-3
 
 
 def without_variants(explanations):

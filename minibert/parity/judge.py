@@ -126,7 +126,7 @@ def explained(result, rung, cases, outputs, references, tolerance):
         answers.append(Answer(arguments, matched(rung, case, output, references)))
     result = named_other(result, explain(rung.name, answers, tolerance))
     if result.status == OTHER and rung.name.startswith("adamw"):
-        result.note = how_far(answers[0])
+        result.note = "; ".join(map(how_far, answers))
     return result
 
 
@@ -152,7 +152,8 @@ def how_far(answer):
         got, expected = answer.got[end - start.size : end], answer.expected[end - start.size : end]
         off, moved = max(off, distance(got, expected)), max(moved, distance(expected, start.ravel()))
         place = end
-    return f"after {steps} steps off by {off:.1e}, {off / moved:.1%} of the way that the weights went"
+    settings = f"lr {answer.arguments['lr']:g}, eps {answer.arguments['eps']:g}"
+    return f"{settings}: after {steps} steps off by {off:.1e}, {off / moved:.1%} of the way that the weights went"
 
 
 def matched(rung, case, output, references):

@@ -324,17 +324,26 @@ class Known:
                 hidden = self.one_layer(hidden, mask, own, config, config.get("layer_norm_eps", 1e-12))
             yield hidden
 
-    def bert_encoder(self, input_ids, attention_mask, token_type_ids, weights, config):
+    def bert_states(self, input_ids, attention_mask, token_type_ids, weights, config):
         start = self.bert_embeddings(input_ids, token_type_ids, attention_mask, weights, config)
         return self.layers(start, attention_mask, weights, config)
 
-    def roberta_encoder(self, input_ids, attention_mask, weights, config):
+    def roberta_states(self, input_ids, attention_mask, weights, config):
         start = self.roberta_embeddings(input_ids, attention_mask, weights, config)
         return self.layers(start, attention_mask, weights, config)
 
-    def distilbert_encoder(self, input_ids, attention_mask, weights, config):
+    def distilbert_states(self, input_ids, attention_mask, weights, config):
         start = self.distilbert_embeddings(input_ids, attention_mask, weights, config)
         return self.layers(start, attention_mask, weights, config)
+
+    def bert_encoder(self, *arguments, **named):
+        return list(self.bert_states(*arguments, **named))
+
+    def roberta_encoder(self, *arguments, **named):
+        return list(self.roberta_states(*arguments, **named))
+
+    def distilbert_encoder(self, *arguments, **named):
+        return list(self.distilbert_states(*arguments, **named))
 
     # ---- pooling and heads
 

@@ -125,7 +125,7 @@ def adamw_several(parameters, gradients, lr, beta1, beta2, eps, weight_decay, wr
                 state["begun"], state["t"] = True, 0
                 continue
             rate = carried if "rate-compounded-over-parameters" in wrong else lr
-            parameters[i], used = one_step(p, g, state, rate, beta1, beta2, eps, weight_decay, wrong)
+            parameters[i], used = one_step(p, g, state, (rate, lr), beta1, beta2, eps, weight_decay, wrong)
             carried = used
             if "learning-rate-compounded" in wrong:
                 lr = used
@@ -136,8 +136,9 @@ def adamw_several(parameters, gradients, lr, beta1, beta2, eps, weight_decay, wr
     return [np.stack(history) for history in histories]
 
 
-def one_step(p, g, state, lr, beta1, beta2, eps, weight_decay, wrong):
-    """(the new parameter, the rate that was used)."""
+def one_step(p, g, state, rates, beta1, beta2, eps, weight_decay, wrong):
+    """(the new parameter, the rate that was used). rates: of the update before its correction, of decay."""
+    lr, decay_rate = rates
     if "l2-instead-of-decoupled" in wrong:
         g = g + weight_decay * p
     before = dict(state)
@@ -149,7 +150,7 @@ def one_step(p, g, state, lr, beta1, beta2, eps, weight_decay, wrong):
         return p, rate
     if "nothing-updated#but-decayed" in wrong:
         change = np.zeros_like(change)
-    share = decay_step(rate if "decay-by-corrected-rate" in wrong else lr, weight_decay, wrong)
+    share = decay_step(rate if "decay-by-corrected-rate" in wrong else decay_rate, weight_decay, wrong)
     if "decay-of-gradient" in wrong:
         return p - change - share * g, rate
     if "decay-of-update" in wrong:

@@ -136,6 +136,15 @@ def trace_lines(text, home, place):
     return []
 
 
+def classes_in(module):
+    """Names of the classes of a learner's module that have a forward: what --module is for."""
+    return [
+        name
+        for name, value in vars(module).items()
+        if inspect.isclass(value) and value.__module__ == getattr(module, "__name__", "") and hasattr(value, "forward")
+    ]
+
+
 def own_folder(module):
     """The folder of the learner's file, or of its outermost package; None for what comes from no file."""
     path = getattr(module, "__file__", None)

@@ -8,6 +8,7 @@ cannot be handed a function: while a rung listens, those are replaced. Nothing h
 
 import contextlib
 import math
+import os
 import sys
 from pathlib import Path
 
@@ -122,9 +123,12 @@ def learners_modules(module):
     place = getattr(module, "__file__", None)
     if not place:
         return [module] if hasattr(module, "__dict__") else []
-    folder = Path(place).resolve().parent
-    others = [m for m in list(sys.modules.values()) if (getattr(m, "__file__", None) or "").startswith(str(folder))]
-    return [module, *(other for other in others if other is not module)]
+    folder, found = f"{Path(place).resolve().parent}{os.sep}", [module]
+    for other in list(sys.modules.values()):
+        path = getattr(other, "__file__", None) or ""
+        if path.startswith(folder) and "site-packages" not in path and other is not module:
+            found.append(other)
+    return found
 
 
 def explicit_attention(torch, dropout, query, key, value, mask, share, causal, scale):

@@ -1,6 +1,6 @@
 """What people get wrong, and how to put it right: name -> (what it is, what to do).
 
-The outputs by which they are recognised are stored in `references.safetensors`; `tests/make/make_ladder.py` makes them.
+`diagnosis.py` says which of them a rung knows, and recognises them by the numbers that they lead to.
 """
 
 MISTAKES = {
@@ -137,7 +137,7 @@ MISTAKES = {
     "dropout-on-sum": ("the sum with the residual is dropped", "drop f(x), then add x: LayerNorm(x + dropout(f(x)))"),
     "dropout-on-projections": ("query, key or value is dropped", "drop the probabilities only"),
     "dropout-on-layer-input": ("what the layer reads is dropped", "drop probabilities, attention output, feed-forward output"),
-    "dropout-elsewhere": ("something is dropped that BERT does not drop", "--explain says where dropout belongs"),
+    "dropout-elsewhere": ("something is dropped that BERT does not drop", "--hint 3 and the rung's name say where dropout belongs"),
     "dropout-twice": ("dropout is applied twice", "once at each place"),
     "dropout-result-unused": ("the result of dropout is not used", "dropout returns a new array: x = dropout(x)"),
     "no-dropout-after-embeddings": ("the embeddings are not dropped", "drop them after their LayerNorm"),

@@ -1,6 +1,6 @@
 """The doors that the command and the learner's process share: what climbs, and what it is asked."""
 
-from .learner import Written, load_implementation, near_misses, own_folder
+from .learner import Written, classes_in, load_implementation, near_misses, own_folder
 from .levels import Ladder, ModuleLadder
 from .references import References
 from .rungs import RUNGS
@@ -34,6 +34,7 @@ def describe(module, level):
     level = level if level[0] in ("checkpoint", "conversion") else getattr(module, "level", level)
     return {
         "near_misses": near_misses(module),
+        "classes": classes_in(module),
         "notes": getattr(module, "notes", []),
         "level": level,
         "home": str(own_folder(module) or ""),

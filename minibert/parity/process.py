@@ -22,6 +22,7 @@ from .results import ERROR, SKIP, Reply
 from .values import pack, receive, send, unpack
 
 IMPORT_LIMIT = 30.0  # seconds that importing the file may take, its libraries included
+START = 15.0  # seconds in which a process of ours has started, before the file is imported
 GRACE = 2.0  # seconds in which a process may end its rung by itself when the time is up
 MOST_PRINTED = 2000  # characters of what a rung prints
 
@@ -105,7 +106,7 @@ class LearnersProcess:
         limit = max(IMPORT_LIMIT, self.time_limit)
         first = {"what": self.what, "level": self.level, "dtype": self.dtype, "time_limit": self.time_limit,
                  "import_limit": limit, "trace": self.trace}  # fmt: skip
-        about = self.exchange(first, limit, f"is not imported after {limit:g} seconds")
+        about = self.exchange(first, limit + START, f"is not imported after {limit:g} seconds")
         if "error" in about:
             raise UserError(about["error"])
         self.about = about

@@ -76,6 +76,7 @@ class Summary:
     near_misses: dict
     notes: list
     strict: bool = False
+    classes: tuple = ()  # in the file, that --module could check
     functions: bool = True  # plain functions, to which a small case can be given
 
     def __post_init__(self):
@@ -85,6 +86,14 @@ class Summary:
         self.strict_failure = self.strict and len(self.passed) < len(self.results)
         right = len(self.passed) + len(self.others)
         self.success = bool(self.checked) and right == len(self.checked) and not self.strict_failure
+
+    def why_nothing(self):
+        """What to do where no rung could be asked."""
+        if any(result.note.startswith("not yet") for result in self.results):
+            return "write one of the functions and run this again; --hint 1 gelu is a way to begin"
+        if self.classes:
+            return f"to check its classes, say --module {self.implementation}:{self.classes[-1]}"
+        return "none of the ladder's functions is in the file (--template FILE writes them)"
 
     def as_json(self):
         """One strict JSON document."""
@@ -106,10 +115,7 @@ class Summary:
             why = f"no figures are stored for these rungs on {weights}" if weights else "it has no part to be asked"
             lines.append(f"nothing was checked: {why}")
         elif not self.checked:
-            lines.append(
-                "nothing was checked: none of the ladder's functions is in the file (--template FILE writes them; "
-                "--module FILE:CLASS checks a class)"
-            )
+            lines.append(f"nothing was checked: {self.why_nothing()}")
         follow = f", {len(self.others)} by another published convention" if self.others else ""
         lines.append(f"{len(self.checked)} of {len(self.results)} rungs checked, {len(self.passed)} passed{follow}")
         failed = [result.rung for result in self.results if result.failed and result.rung in HINTS]

@@ -109,7 +109,7 @@ def right_answer(rung, arguments):
         right = ONE_OFF[rung.name](**given)
     else:
         right = getattr(Known((), rung.places), rung.name)(**given)
-    return list(right) if isinstance(right, (list, tuple)) else [right]
+    return [right] if hasattr(right, "shape") or isinstance(right, float) else list(right)
 
 
 def gradients(arguments, step=1e-5):
@@ -132,7 +132,7 @@ def gradients(arguments, step=1e-5):
 def loss(arguments, weights):
     """The mean cross-entropy of BERT with its own head."""
     inputs = [arguments[name] for name in ("input_ids", "attention_mask", "token_type_ids")]
-    hidden = Known().bert_encoder(*inputs, weights, arguments["config"])[-1]
+    *_, hidden = Known().bert_encoder(*inputs, weights, arguments["config"])
     logits = Known().bert_head(hidden, inputs[1], weights)
     logits = logits - logits.max(-1, keepdims=True)
     return np.mean(np.log(np.exp(logits).sum(-1)) - logits[np.arange(len(logits)), arguments["labels"]])

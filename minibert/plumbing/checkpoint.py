@@ -1,5 +1,6 @@
 """A checkpoint on disk: its folder, from a path or from the Hub, and the tensors in its safetensors files."""
 
+import contextlib
 import re
 import sys
 from pathlib import Path
@@ -27,7 +28,7 @@ def read_tensors(folder):
     if not index.is_file():
         raise UserError(
             f"{folder}: no model.safetensors; pickled weights (pytorch_model.bin) are never read, "
-            "convert them with transformers' save_pretrained"
+            "convert them with transformers' save_pretrained, or name a revision that has been converted (ID@refs/pr/N)"
         )
     shards = read_json(index).get("weight_map")
     if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
@@ -84,9 +85,10 @@ def find_checkpoint(model, commit=None):
     try:
         folder = fetch(name, revision)
         if revision is None and not has_weights(folder):
-            conversion = find_conversion(name)
-            if conversion:
-                folder = fetch(name, conversion)
+            with contextlib.suppress(Exception):  # a Hub out of reach: the weights will be missed by name
+                conversion = find_conversion(name)
+                folder = fetch(name, conversion) if conversion else folder
+            if has_weights(folder):
                 print(f"note: {name} has no safetensors on main; taking the Hub's own conversion, {name}@{conversion}",
                       file=sys.stderr)  # fmt: skip
         return folder

@@ -124,7 +124,7 @@ def length_or_place(length, place, label_names):
     label = label_names[worst["label"]]
     sentence = f"A text's {what} alone tells {label} from the rest with AUROC {worst['auroc']:.3f} (0.5 is chance)."
     advice = (
-        "compare with accuracy by length below: a classifier may count tokens" if what == "length" else
+        "compare with accuracy by length on the page of the run: a classifier may count tokens" if what == "length" else
         "the file is sorted; harmless here, for batches are shuffled and splits go by a hash of the text"
     )  # fmt: skip
     return finding(name, found, worst["auroc"], f"AUROC {worst['auroc']:.3f}", sentence, advice if found else "")

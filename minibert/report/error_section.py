@@ -19,8 +19,14 @@ def error_blocks(record):
             f"only the fine-tuned one is right on {both['finetuned']:,}, only the frozen one on {both['frozen']:,}."
         ))  # fmt: skip
     if errors["losses"]:
+        about = []
+        if any(one["words"] for one in errors["losses"]):
+            about.append(paragraph(
+                "Words that spoke for the predicted class are shaded orange, those against it blue and underlined, as "
+                "strongly as it did (integrated gradients of the class's logit; predict --explain gives the numbers)."
+            ))  # fmt: skip
         title = f"The surest mistakes of the {TITLES[errors['row']]} classifier"
-        blocks.append(fold(title, [{"kind": "cases", "cases": errors["losses"]}], True))
+        blocks.append(fold(title, [*about, {"kind": "cases", "cases": errors["losses"]}], True))
     if errors["disagreements"]:
         cases = {"kind": "cases", "cases": errors["disagreements"]}
         blocks.append(fold("Where frozen and fine-tuned disagree", [cases]))

@@ -17,6 +17,7 @@ in the order of `labels`; what is said of one classifier is said of the row's ke
     unit          what the labels are numbers of, or None;   rows then hold mean_absolute_error
     also_tests    {name: {"texts", "rows": as above}}, further test sets
     roc           {row: {"x": [P], "y": [P]}}       training     {"epochs", "updates": {seed: [records of log.jsonl]}}
+    sweep         `sweep.row_of` each trial, or None
     data          `data_facts.gather_data`'s record
     errors        `gather_errors.gather_errors`'s record
     calibration   {row: {"error", "low", "high", "chance", "table", "temperature", "log_loss", "log_loss_after"}}
@@ -50,12 +51,12 @@ VALIDATED = ("validation_accuracy", "validation_loss")  # of an epoch
 CURVE = 81  # points of an ROC curve
 
 
-def gather(job, results, features=None, explain=None):
+def gather(job, results, features=None, explained=None):
     """The record of a run and the arrays for predictions.csv: (record, {row: probabilities [N, C]}).
 
     job: `job.Job`; results: {row: {seed: result}}; features: {part: [N, E] NumPy} of the frozen encoder; without
-    them two checks are left out. explain: (index of a test text, class) -> [(word, weight)], why the classifier whose
-    errors are shown answers so, or None.
+    them two checks are left out. explained: {index of a test text: [[word, weight]]}, why the classifier whose errors
+    are shown answers so, or None.
     """
     test, names = job.task.test, [legible(name, 80) for name in job.label_names]
     run = Run(job, results)
@@ -86,8 +87,10 @@ def gather(job, results, features=None, explain=None):
         name: roc_curve(run.labels, values) for name, values in run.probabilities.items() if name != "majority"
     }
     record["training"] = gather_training(job.folder / "log.jsonl") if "finetuned" in results else None
+    sweep = job.folder / "sweep.json"
+    record["sweep"] = read_json(sweep)["trials"] if sweep.is_file() else None
     record["data"] = data
-    record["errors"] = gather_errors(run, texts["lengths"]["test"], job.longest_read, explain)
+    record["errors"] = gather_errors(run, texts["lengths"]["test"], job.longest_read, explained or {})
     record["calibration"] = {
         name: gather_calibration(run, name) for name in ("bag-of-words", "frozen", "finetuned") if name in results
     }

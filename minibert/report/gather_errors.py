@@ -5,7 +5,7 @@
     by_cut       [{"name": "whole" or "cut", "texts", row: [accuracy, low, high]}]
     by_confidence  [{"low", "high", "texts", "accuracy"}] of `row`
     losses       the cases with the highest loss;   a case is {"id", "text", "gold", "predicted", "p_predicted",
-                 "p_gold", "cut": whether the text was cut, "words": [[word, weight]] or None}
+                 "p_gold", "cut": whether the text was cut, "words": [[word with the space before it, weight]] or None}
     agreement    {"both", "frozen", "finetuned", "neither"}: test texts that they get right;   None with one experiment
     disagreements  cases where only one of them is right, with "frozen", the frozen row's prediction
 
@@ -14,6 +14,7 @@ Next: `gather.py`.
 
 import numpy as np
 
+from .. import metrics
 from .legible import ELLIPSIS, legible
 
 ROWS = ("bag-of-words", "frozen", "finetuned")
@@ -23,11 +24,10 @@ LOSSES, DISAGREEMENTS = 12, 5
 WORDS = 90  # of an explained text
 
 
-def gather_errors(run, lengths, limit, explain=None):
-    """run: `gather.Run`; lengths: [N] tokens of the test texts before cutting; limit and explain as in `gather`."""
+def gather_errors(run, lengths, limit, explained):
+    """run: `gather.Run`; lengths: [N] tokens of the test texts before cutting; explained as in `gather`."""
     name = "finetuned" if "finetuned" in run.results else run.best
     probabilities, labels = run.probabilities[name], run.labels
-    of_gold = probabilities[np.arange(len(labels)), labels]
     record = {"row": name}
     record["by_length"] = [
         {"low": int(lengths[inside].min()), "high": int(lengths[inside].max())} | accuracies(run, inside)
@@ -40,9 +40,8 @@ def gather_errors(run, lengths, limit, explain=None):
         if inside.any()
     ]
     record["by_confidence"] = by_confidence(run, name)
-    wrong = np.flatnonzero(run.predictions[name] != labels)
-    worst = wrong[np.argsort(of_gold[wrong], kind="stable")][:LOSSES]
-    record["losses"] = [case(run, name, int(i), was_cut, explain) for i in worst]
+    worst = metrics.surest_mistakes(labels, probabilities, LOSSES)
+    record["losses"] = [case(run, name, i, was_cut) | {"words": window(explained.get(i))} for i in worst]
     record["agreement"], record["disagreements"] = None, []
     if {"frozen", "finetuned"} <= set(run.results):
         record["agreement"], record["disagreements"] = disagreements(run, was_cut)
@@ -87,22 +86,25 @@ def by_confidence(run, name):
     return table
 
 
-def case(run, name, i, was_cut, explain=None):
-    """A test text with what a row says of it, and the words that decided, where they are asked for."""
+def case(run, name, i, was_cut):
+    """A test text with what a row says of it."""
     probabilities, names = run.probabilities[name][i], run.label_names
     best = int(probabilities.argmax())
     return make_case(
         run.task.test, i, names, predicted=names[best], p_predicted=probabilities[best],
-        p_gold=probabilities[run.labels[i]], cut=bool(was_cut[i]), words=deciding_words(explain, i, best),
+        p_gold=probabilities[run.labels[i]], cut=bool(was_cut[i]),
     )  # fmt: skip
 
 
-def deciding_words(explain, i, label):
-    """[[word, weight]] of a test text, the middle of a long one left out; None without `explain`."""
-    if explain is None:
+def window(words):
+    """[[word, weight]] of an explained text, each with the space before it; the middle of a long one is left out.
+
+    None for None.
+    """
+    if words is None:
         return None
-    found = [[legible(word, 40), float(f"{weight:.3g}")] for word, weight in explain(i, label)]
-    return found if len(found) <= WORDS else [*found[: WORDS * 2 // 3], [ELLIPSIS, 0.0], *found[-WORDS // 3 :]]
+    found = [[" " * word[:1].isspace() + legible(word, 40), float(f"{weight:.3g}")] for word, weight in words]
+    return found if len(found) <= WORDS else [*found[: WORDS * 2 // 3], [f" {ELLIPSIS}", 0.0], *found[-WORDS // 3 :]]
 
 
 def make_case(part, i, names, limit=420, **more):

@@ -82,9 +82,12 @@ def render_cases(block, level):
             said.append(f"frozen says {escape(case['frozen'])}")
         if case.get("cut"):
             said.append("was cut")
-        lines.append(
-            f"- {', '.join(said)}: {escape(case['text'])}" + (f" / {escape(case['pair'])}" if "pair" in case else "")
-        )
+        if case.get("words"):
+            heaviest = sorted(case["words"], key=lambda word: -abs(word[1]))[:5]
+            shown = " ".join(escape(f"{word.strip()} ({weight:+.2f})") for word, weight in heaviest)
+            said.append(f"decided by {shown}")
+        pair = f" / {escape(case['pair'])}" if "pair" in case else ""
+        lines.append(f"- {', '.join(said)}: {escape(case['text'])}{pair}")
     return lines
 
 

@@ -7,6 +7,7 @@ do nothing. All words pass through `escape`. Next: `markdown.py`, the same for p
 import html
 import re
 
+from .legible import legible
 from .sections import data_sections, run_sections
 from .style import STYLE
 
@@ -28,6 +29,7 @@ def render_data(record):
 
 def render(title, facts, sections):
     """A whole page. facts: lines under the title; sections: as in `blocks`."""
+    title = legible(title, 120)  # a task may be called by its file's name
     links = "".join(f'<a href="#{anchor(name)}">{escape(name)}</a>' for name, _ in sections)
     body = "".join(
         f'<section id="{anchor(name)}"><h2>{escape(name)}</h2>{render_blocks(blocks)}</section>'
@@ -118,7 +120,7 @@ def render_case(case):
     if case.get("cut"):
         said.append("was cut")
     text = f'<p class="text" dir="auto">{words_of(case)}</p>'
-    if "pair" in case:
+    if "pair" in case and not case.get("words"):
         text += f'<p class="text" dir="auto">{escape(case["pair"])}</p>'
     return f'<div class="case"><p class="said">{" · ".join(said)}</p>{text}</div>'
 
@@ -135,9 +137,11 @@ def words_of(case):
             parts.append(escape(word))
         else:
             colour = "more" if weight > 0 else "less"
-            style = f"background:color-mix(in srgb,var(--{colour}) {round(60 * share)}%,transparent)"
-            parts.append(f'<span style="{style}">{escape(word)}</span>')
-    return " ".join(parts)
+            style = "" if weight > 0 else "text-decoration:underline dotted;"
+            style += f"background:color-mix(in srgb,var(--{colour}) {round(60 * share)}%,transparent)"
+            space = " " * word.startswith(" ")
+            parts.append(f'{space}<span style="{style}">{escape(word.strip())}</span>')
+    return "".join(parts)
 
 
 def render_fold(block):
@@ -167,7 +171,7 @@ def anchor(name):
 
 
 RENDERERS = {
-    "text": lambda block: f"<p>{escape(block['text'])}</p>",
+    "text": lambda block: f"<p>{marked(block['text'])}</p>",
     "lead": lambda block: f'<p class="lead">{escape(block["text"])}</p>',
     "list": lambda block: f"<ul>{''.join(f'<li>{escape(item)}</li>' for item in block['items'])}</ul>",
     "code": lambda block: f"<pre><code>{escape(block['text'])}</code></pre>",

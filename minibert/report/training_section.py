@@ -1,7 +1,7 @@
 """How the training went: curves by epoch and by update."""
 
 from . import pictures, words
-from .blocks import paragraph, picture, plain
+from .blocks import paragraph, percent, picture, plain, table
 
 DASHED = {"training_loss", "validation_f1"}
 CURVES = {"training_loss": "train", "validation_loss": "validation", "validation_accuracy": "accuracy",
@@ -12,7 +12,7 @@ def training_blocks(record):
     training = record["training"]
     if not training or not training["epochs"]:
         return []
-    blocks = [paragraph("Chosen on validation: " + "; ".join(record["chosen"]) + ".")]
+    blocks = [paragraph("Chosen on validation: " + "; ".join(record["chosen"]) + "."), *trials(record)]
     blocks.append(by_epoch(training, ("training_loss", "validation_loss"), "Loss by epoch", "cross-entropy, nats",
                   "Both should fall. When training loss (dashed) keeps falling while validation loss rises, the "
                   "classifier "
@@ -38,6 +38,23 @@ def training_blocks(record):
 DASHED = {"training_loss", "validation_f1"}
 CURVES = {"training_loss": "train", "validation_loss": "validation", "validation_accuracy": "accuracy",
           "validation_f1": "macro F1"}  # fmt: skip
+
+
+def trials(record):
+    """A table of the sweep that chose the settings, if there was one."""
+    if not record["sweep"]:
+        return []
+    rows = []
+    for one in sorted(record["sweep"], key=lambda one: (not one["chosen"], -one["epochs"], -one["accuracy"])):
+        fate = "chosen" if one["chosen"] else "dropped" if one["dropped_after"] else ""
+        rows.append([one["trial"], percent(one["accuracy"]), plain(one["loss"]), f"{one['epochs']} of {one['of']}",
+                     f"{one['seconds']:,.0f}", fate])  # fmt: skip
+    note = (
+        f"{len(rows)} settings tried on validation texts, accuracy in % of the best epoch that was trained. The worse "
+        "half was dropped after 1, 2, 4, ... epochs, so the figures of dropped trials are not their last word. The "
+        "best of many tries looks better on validation than it is; the test figures above are not touched by that."
+    )
+    return [table(["trial", "accuracy", "loss", "epochs", "seconds", ""], rows, note)]
 
 
 def by_epoch(training, keys, title, unit, how):

@@ -14,13 +14,13 @@ from .gather import gather
 FILES = ("metrics.json", "predictions.csv", "report.html", "report.md")
 
 
-def write_report(job, results, features=None, explain=None):
+def write_report(job, results, features=None, explained=None):
     """Write the report of a finished run into its folder, and print the answer.
 
     job: `job.Job`; results: {row: {seed: result}}; features: {part: [N, E] NumPy} of the frozen encoder; without
-    them two checks are left out; explain: as `gather.gather` takes it.
+    them two checks are left out; explained: as `gather.gather` takes it.
     """
-    record, probabilities = gather(job, results, features, explain)
+    record, probabilities = gather(job, results, features, explained)
     folder = job.folder
     write_text(folder / "metrics.json", compact_json.dump(record))
     write_predictions(folder / "predictions.csv", job.task.test, probabilities)

@@ -101,8 +101,12 @@ def change_words(random, words, options):
 
 
 def call(main, words):
-    """Run a command's `main`; its exit code has to be one that the command knows."""
+    """Run a command's `main`; its exit code has to be one that the command knows.
+
+    `predict` answers the texts that it can read, says of each other one what is wrong with it, and returns 2.
+    """
     may_be_named(words)
+    said = sys.stderr.tell()
     try:
         code = main(words)
     except SystemExit as stop:  # --help
@@ -111,7 +115,11 @@ def call(main, words):
         message, code = describe(error)
         assert code == 2
         raise UserError(message) from error
-    assert code in ((0, 2) if main is predict.main else (0, 1, None)), code  # 2: some texts could not be read
+    if code == 2:
+        sys.stderr.seek(said)
+        lines = sys.stderr.read().splitlines()
+        assert lines and all(line.startswith("error: ") and line.isprintable() for line in lines), lines
+    assert code in (0, 1, 2, None), code
 
 
 def finetune_options(random, folder):

@@ -15,7 +15,7 @@ from ..learner import Written
 from ..levels import ModuleLadder
 from ..references import converter
 from .build import Builder, settings_from
-from .record import MASK_FORMS, Runner, final_state, find_layers, is_layer, vector_in
+from .record import MASK_FORMS, Run, Runner, final_state, find_layers, is_layer, vector_in
 from .weights import assign, in_bert_words
 
 POOLED = ("pooler_output", "pooled_output", "pooled", "cls_output", "pooler", "cls")
@@ -144,6 +144,7 @@ class ModuleFunctions:
     def try_out(self):
         """Build it, and find the form of its mask; notes on everything that was decided on the way."""
         self.mask_form, self.folds_types, self.alone = next(iter(MASK_FORMS)), False, False
+        self.failure = None
         module, runner, assignment = self.prepare(self.config, torch.float32)
         self.assignment = assignment
         self.notes.append(f"{self.name} from {self.builder.way[0]}; weights by {assignment.source}")
@@ -169,22 +170,33 @@ class ModuleFunctions:
         if runner.takes_lengths:
             self.notes.append("is told the lengths of its texts: asked with padding on the right only")
         self.choose_mask(runner)
-        run = self.sample_run(runner)
+        run = self.one_run(runner)
         self.layers_seen = len(run.outputs) == settings_from(self.config)["num_hidden_layers"] and bool(run.inputs)
-        if not self.layers_seen:
+        if self.failure is not None:
+            self.layers_seen = bool(runner.layers)
+            self.notes.append(f"its forward does not work yet: {type(self.failure).__name__}: {one_line(self.failure)}")
+        elif not self.layers_seen:
             self.notes.append("its layers cannot be told apart: only what comes out at the end is compared")
         shape = self.shape_of(self.references.arrays["input/ids_right"])
         self.level = [
             "module",
             {"zero_types": self.zero_types, "only_last": not self.layers_seen, "right_only": runner.takes_lengths},
         ]
-        self.pools = (
-            "pooler.dense.weight" in assignment.slots
-            and vector_in(run.returned, shape[0], self.config_size(), POOLED) is not None
+        self.pools = "pooler.dense.weight" in assignment.slots and (
+            self.failure is not None or vector_in(run.returned, shape[0], self.config_size(), POOLED) is not None
         )
         self.classifies = (
             "classifier.weight" in assignment.slots and vector_in(run.returned, shape[0], 6, ("logits",)) is not None
         )
+
+    def one_run(self, runner):
+        """A run on the first stored case; an empty one where the module cannot be run, which is kept as `failure`."""
+        if self.failure is None:
+            try:
+                return self.sample_run(runner)
+            except Exception as error:
+                self.failure = error
+        return Run()
 
     def shape_of(self, ids):
         """[B, T, E] for ids [B, T]."""
@@ -223,11 +235,9 @@ class ModuleFunctions:
             if end is not None and self.off(end, expected) < CLOSE:
                 break
         else:
-            if not taken:
-                raise UserError(
-                    f"{self.name} cannot be called: {type(failure).__name__}: {' '.join(str(failure).split())[:300]}"
-                ) from failure
-            self.mask_form = taken[0]
+            if not taken:  # its rungs will say so, at the line where it happens
+                self.failure = failure
+            self.mask_form = taken[0] if taken else next(iter(MASK_FORMS))
         if self.mask_form != next(iter(MASK_FORMS)):
             self.notes.append(f"takes its mask as {self.mask_form}")
 
@@ -361,6 +371,10 @@ class ModuleFunctions:
             types[0] = theirs["embeddings.position_embeddings.weight"].sum(0)
             theirs["embeddings.token_type_embeddings.weight"] = types
         return loss.detach(), theirs | {name: weight.grad for name, weight in own.items() if weight.grad is not None}
+
+
+def one_line(error):
+    return " ".join(str(error).split())[:200] or "no message"
 
 
 class OneLayer(torch.nn.Module):

@@ -22,7 +22,7 @@ What is chosen here, and why:
   RoBERTa that counts its positions by padding would otherwise lose them all.
 - The integral is a mean over midpoints. Where F is smooth, twice the steps leave a quarter of the error. DistilBERT's
   head has a ReLU, whose gradient jumps on the way: there the error falls unevenly, so the best attempt counts.
-- float32, always: in bf16 the rounding alone exceeds the error that is allowed.
+- float32: in bf16 the rounding alone can exceed the error that is allowed.
 
 `explain` is the door: texts in, records of plain numbers out.
 """

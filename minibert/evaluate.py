@@ -32,7 +32,7 @@ def compute_all(compute, examples, device, precision, quiet, name):
     batches = sorted_batches(examples.lengths, EVALUATION_TOKENS[device.type])
     bar = tqdm(total=len(examples), desc=name, unit=" texts", disable=quiet or None)
     with bar, autocast(device, precision):
-        for indices in processes.share_batches(batches) or batches[:1]:
+        for indices in processes.own_batches(batches) or batches[:1]:
             results = compute(*to_device(examples.inputs(indices), device))
             outputs.append([result.float() for result in results])
             order += indices
@@ -42,7 +42,7 @@ def compute_all(compute, examples, device, precision, quiet, name):
     if processes.count() == 1:
         back = np.argsort(order)
         return [result[back] for result in results]
-    return [gather(result, order if processes.share_batches(batches) else [], len(examples)) for result in results]
+    return [gather(result, order if processes.own_batches(batches) else [], len(examples)) for result in results]
 
 
 def gather(result, order, total):

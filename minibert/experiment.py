@@ -260,12 +260,24 @@ def explain_mistakes(job, results):
             [job.label_names[label] for label in probabilities[chosen].argmax(1)],
             options.max_length, options.truncation, options.windows, FIRST_STEPS,
         )  # fmt: skip
-        parts = [one["words"] + ([["/", 0.0], *one["pair_words"]] if one["pair_words"] else []) for one in records]
-        words = [[[word, share] for word, share, *_ in of_text] for of_text in parts]
+        words = [with_gaps(text, one["words"]) for text, one in zip(wrong.texts, records, strict=True)]
+        if wrong.pairs is not None:
+            for of_text, pair, one in zip(words, wrong.pairs, records, strict=True):
+                of_text += [[" / ", 0.0], *with_gaps(pair, one["pair_words"])]
         return {"words": {str(i): of_text for i, of_text in zip(chosen, words, strict=True)}}
 
     known = fingerprint(job.task, job.also)
     return {int(i): words for i, words in keep(job, f"explained-{seed}", known, compute)["words"].items()}
+
+
+def with_gaps(text, words):
+    """[[word, share]] as they stand in the text: a space before each that has one, dots for what was not read."""
+    placed, done = [], 0
+    for word, share, start, end in words:
+        gap = text[done:start]
+        placed.append([(" … " if gap.strip() else " " if gap else "") + word, share])
+        done = end
+    return placed
 
 
 def finetuned_row(job, seed):

@@ -22,7 +22,7 @@ What is chosen here, and why:
   RoBERTa that counts its positions by padding would otherwise lose them all.
 - The integral is a mean over midpoints. Where F is smooth, twice the steps leave a quarter of the error. DistilBERT's
   head has a ReLU, whose gradient jumps on the way: there the error falls unevenly, so the best attempt counts.
-- float32, always: in bf16 the rounding alone exceeds the error that is allowed.
+- float32: in bf16 the rounding alone can exceed the error that is allowed.
 
 `explain` is the door: texts in, records of plain numbers out.
 """
@@ -51,6 +51,7 @@ def explain(classifier, tokenizer, texts, pairs=None, labels=None, max_length=No
 
         label           the class whose logit is explained
         logit           its logit, F(x);  baseline_logit   the same for the baseline, F(x')
+        padding         what stands in the baseline for every word, such as [PAD]
         steps           taken for the integral;  error   what the shares miss of F(x) - F(x'), as a share of it
         special         [[token, share]] of [CLS], [SEP] and their like
         words           [[word, share, start, end]] of the words that were read: text[start:end]; a share above 0 speaks
@@ -90,6 +91,7 @@ def explain_text(classifier, tokenizer, text, pair, label, limits, most_steps):
         "label": names[target],
         "logit": logits[0][target],
         "baseline_logit": logits[1][target],
+        "padding": tokenizer.backend.id_to_token(tokenizer.pad_id),
         "steps": steps,
         "error": error,
         "special": [[tokenizer.backend.id_to_token(number), share] for place, number, share in tokens if not place],

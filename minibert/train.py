@@ -153,7 +153,7 @@ def update(run, batch):
     for group, peak in zip(run.optimizer.param_groups, run.peak_rates, strict=True):
         group["lr"] = peak * scale
 
-    mine = processes.share(batch, run.examples.lengths)
+    mine = processes.own_part(batch, run.examples.lengths)
     weight = 1.0 if mine else 0.0
     mine = mine or batch[:1]
     micro_batch = settings.micro_batch or len(mine)

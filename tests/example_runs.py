@@ -52,8 +52,8 @@ def make_run(folder, tokenizer, task, seeds=(0,), skills=(1.0, 1.5, 2.5), mode="
         examples[part] = Examples(tokenizer.encode(texts.texts, texts.pairs, max_length, "head"), texts.labels)
     facts = [f"task: {task.name}; {len(task.train)} train", "computing on 2 CPU cores in fp32 (as asked)"]
     job = SimpleNamespace(
-        options=options, longest_read=max_length, also={}, folder=folder, task=task, examples=examples, tokenizer=tokenizer,
-        facts=facts, label_names=names,
+        options=options, longest_read=max_length, also={}, folder=folder, task=task, examples=examples,
+        tokenizer=tokenizer, facts=facts, label_names=names,
     )  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "settings.json").write_text(json.dumps({"task": task.name, "arguments": ["example"]}), encoding="utf-8")

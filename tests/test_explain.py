@@ -151,6 +151,7 @@ def test_special_tokens_stand_apart_and_have_no_share(folders, family, pair):
         ["<s>", *["</s>"] * (3 if pair else 1)] if family == "roberta" else ["[CLS]", *["[SEP]"] * (2 if pair else 1)]
     )
     assert record["special"] == [[name, 0.0] for name in names]
+    assert record["padding"] == ("<pad>" if family == "roberta" else "[PAD]")
     assert not {word[0] for word in record["words"]} & set(names)
 
 

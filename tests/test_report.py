@@ -219,7 +219,7 @@ def test_the_words_that_decided_are_shown_where_they_are_known(tokenizer, tmp_pa
     plain = gather(job, results)[0]
     assert all(one["words"] is None for one in plain["errors"]["losses"]) and "color-mix" not in page.render_run(plain)
     texts = enumerate(job.task.test.texts)
-    explained = {i: [[word, 1.0 if word == "film" else 0.01] for word in text.split() * 20] for i, text in texts}
+    explained = {i: [[f" {word}", 1.0 if word == "film" else 0.01] for word in text.split() * 20] for i, text in texts}
     record = gather(job, results, explained=explained)[0]
     assert all(0 < len(one["words"]) <= 91 for one in record["errors"]["losses"])
     assert "color-mix" in page.render_run(record)

@@ -39,7 +39,7 @@ def run(tiny_bert, tmp_path):
 
 
 def record(words, pair_words=None, **more):
-    values = {"label": "good", "logit": 2.0, "baseline_logit": -1.0, "steps": 16, "error": 0.002,
+    values = {"label": "good", "logit": 2.0, "baseline_logit": -1.0, "padding": "[PAD]", "steps": 16, "error": 0.002,
               "special": [["[CLS]", 0.0], ["[SEP]", 0.0]], "words": words, "pair_words": pair_words}  # fmt: skip
     return values | more
 

@@ -224,6 +224,9 @@ def test_the_options_reach_the_training_and_windows_reach_prediction(tiny_bert, 
     assert row["trainable_parameters"] < sum(p.numel() for p in saved.encoder.layers.parameters())
     assert saved.head.dropout.p == 0.2 and extra["windows"] == 3
     assert load_classifier(tmp_path / "run").windows == 3
+    facts = read_json(tmp_path / "run" / "metrics.json")["facts"]
+    assert any("texts: up to 3 windows of 8 tokens" in fact for fact in facts)
+    assert any("tokens on average, in " in fact and fact.endswith(" windows") for fact in facts)
     rates = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert all(math.isfinite(record["loss"]) for record in rates if "loss" in record)
 

@@ -5,7 +5,7 @@ The way of a climb:
     rungs.py          the contract; contract.py explains it, hints.py helps along
     learner.py        imports your file; process.py and child.py do that in a process of its own; module/ takes a class
     levels.py         what is asked: stored cases (references.py), tiny.py, checkpoints.py, conversion.py; opening.py
-                      opens them
+                      opens your file
     call.py           calls your functions; listening.py hears where they drop; values.py is what they may return
     verdict.py        judges the reply: judge.py compares, placement.py places dropout, diagnosis.py finds the mistake
                       by making it (known_*.py); mistakes.py and conventions.py say it in words

@@ -141,7 +141,7 @@ def own_seed(seed):
     return seed + 1_000_003 * rank()
 
 
-def share(batch, lengths):
+def own_part(batch, lengths):
     """The examples of `batch` (indices) that fall to this process: all of them where it is the only one.
 
     Every process gets about as many tokens: longest first, each to the one with the fewest so far.
@@ -156,7 +156,7 @@ def share(batch, lengths):
     return parts[rank()]
 
 
-def share_batches(batches):
+def own_batches(batches):
     """Those of a list of batches, longest texts first, that fall to this process: they are dealt out like cards."""
     return batches[rank() :: count()]
 

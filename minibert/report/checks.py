@@ -124,7 +124,7 @@ def length_or_place(length, place, label_names):
     label = label_names[worst["label"]]
     sentence = f"A text's {what} alone tells {label} from the rest with AUROC {worst['auroc']:.3f} (0.5 is chance)."
     advice = (
-        "compare with accuracy by length below: a classifier may count tokens" if what == "length" else
+        "compare with accuracy by length on the page of the run: a classifier may count tokens" if what == "length" else
         "the file is sorted; harmless here, for batches are shuffled and splits go by a hash of the text"
     )  # fmt: skip
     return finding(name, found, worst["auroc"], f"AUROC {worst['auroc']:.3f}", sentence, advice if found else "")
@@ -188,7 +188,8 @@ def classes(train_counts, label_names, predicted_counts=None, gold_counts=None):
                      f"({label_names[least]} has {train_counts[least]:,})")  # fmt: skip
     if forgotten:
         parts.append(f"{some_of(forgotten, label_names)} {'is' if len(forgotten) == 1 else 'are'} never predicted")
-    return finding(name, True, len(set(rare) | set(forgotten)), f"{len(set(rare) | set(forgotten))} classes",
+    count = len(set(rare) | set(forgotten))
+    return finding(name, True, count, f"{count} class{'es' if count > 1 else ''}",
                    "; ".join(parts) + ".", "`--class-weights balanced`, more texts of them, fewer classes")  # fmt: skip
 
 

@@ -5,7 +5,7 @@
     by_cut       [{"name": "whole" or "cut", "texts", row: [accuracy, low, high]}]
     by_confidence  [{"low", "high", "texts", "accuracy"}] of `row`
     losses       the cases with the highest loss;   a case is {"id", "text", "gold", "predicted", "p_predicted",
-                 "p_gold", "cut": whether the text was cut, "words": [[word, weight]] or None}
+                 "p_gold", "cut": whether the text was cut, "words": [[word with the space before it, weight]] or None}
     agreement    {"both", "frozen", "finetuned", "neither"}: test texts that they get right;   None with one experiment
     disagreements  cases where only one of them is right, with "frozen", the frozen row's prediction
 
@@ -97,11 +97,14 @@ def case(run, name, i, was_cut):
 
 
 def window(words):
-    """[[word, weight]] of an explained text, legible, the middle of a long one left out; None for None."""
+    """[[word, weight]] of an explained text, each with the space before it; the middle of a long one is left out.
+
+    None for None.
+    """
     if words is None:
         return None
-    found = [[legible(word, 40), float(f"{weight:.3g}")] for word, weight in words]
-    return found if len(found) <= WORDS else [*found[: WORDS * 2 // 3], [ELLIPSIS, 0.0], *found[-WORDS // 3 :]]
+    found = [[" " * word[:1].isspace() + legible(word, 40), float(f"{weight:.3g}")] for word, weight in words]
+    return found if len(found) <= WORDS else [*found[: WORDS * 2 // 3], [f" {ELLIPSIS}", 0.0], *found[-WORDS // 3 :]]
 
 
 def make_case(part, i, names, limit=420, **more):

@@ -118,7 +118,8 @@ def render_answer(answer, asked, old_asked, old):
         f'<p class="says"><b>{inline(cut(clean(answer["label"]), 60))}</b></p>'
         f"{render_scores(answer['scores'], old and old['scores'])}{render_texts(record, asked)}"
         f'<p class="note">Shaded for {inline(cut(clean(record["label"]), 60))}: logit {record["logit"]:+.2f}, and '
-        f"{record['baseline_logit']:+.2f} with [PAD] for every word. The words' shares add up to the difference within "
+        f"{record['baseline_logit']:+.2f} with {escape(record['padding'])} for every word. The words' shares add up to "
+        "the difference within "
         f"{error}% ({record['steps']} steps).{care}</p>{before}</section>"
     )
 

@@ -71,6 +71,7 @@ def render_checks(block, level):
 
 
 def render_cases(block, level):
+    """A line for each text, with what was said of it."""
     lines = []
     for case in block["cases"]:
         said = [f"{escape(case['id'])}: gold {escape(case['gold'])}"]
@@ -84,7 +85,8 @@ def render_cases(block, level):
             said.append("was cut")
         if case.get("words"):
             heaviest = sorted(case["words"], key=lambda word: -abs(word[1]))[:5]
-            said.append(f"decided by {' '.join(escape(f'{word} ({weight:+.2f})') for word, weight in heaviest)}")
+            shown = " ".join(escape(f"{word.strip()} ({weight:+.2f})") for word, weight in heaviest)
+            said.append(f"decided by {shown}")
         pair = f" / {escape(case['pair'])}" if "pair" in case else ""
         lines.append(f"- {', '.join(said)}: {escape(case['text'])}{pair}")
     return lines

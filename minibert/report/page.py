@@ -7,6 +7,7 @@ do nothing. All words pass through `escape`. Next: `markdown.py`, the same for p
 import html
 import re
 
+from .legible import legible
 from .sections import data_sections, run_sections
 from .style import STYLE
 
@@ -28,6 +29,7 @@ def render_data(record):
 
 def render(title, facts, sections):
     """A whole page. facts: lines under the title; sections: as in `blocks`."""
+    title = legible(title, 120)  # a task may be called by its file's name
     links = "".join(f'<a href="#{anchor(name)}">{escape(name)}</a>' for name, _ in sections)
     body = "".join(
         f'<section id="{anchor(name)}"><h2>{escape(name)}</h2>{render_blocks(blocks)}</section>'
@@ -137,8 +139,9 @@ def words_of(case):
             colour = "more" if weight > 0 else "less"
             style = "" if weight > 0 else "text-decoration:underline dotted;"
             style += f"background:color-mix(in srgb,var(--{colour}) {round(60 * share)}%,transparent)"
-            parts.append(f'<span style="{style}">{escape(word)}</span>')
-    return " ".join(parts)
+            space = " " * word.startswith(" ")
+            parts.append(f'{space}<span style="{style}">{escape(word.strip())}</span>')
+    return "".join(parts)
 
 
 def render_fold(block):

@@ -43,8 +43,8 @@ def explanation(record, text, pair=None, colour=False):
             lines += wrapped(["  " + title, *found], indent="    ")
     care = "" if record["error"] < 0.01 else ": read them with care"
     sentence = (
-        f"logit of {label} {record['logit']:+.2f}, and {record['baseline_logit']:+.2f} with [PAD] for every word; the "
-        f"shares add up to the difference within {record['error']:.2%} ({record['steps']} steps{care})"
+        f"logit of {label} {record['logit']:+.2f}, and {record['baseline_logit']:+.2f} with {record['padding']} for "
+        f"every word; the shares add up to the difference within {record['error']:.2%} ({record['steps']} steps{care})"
     )
     first, *others = sentence.split(" ")
     lines += wrapped([f"  {first}", *others])

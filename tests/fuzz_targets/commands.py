@@ -30,10 +30,10 @@ SOUND = {
     "--pair-column": ("text_pair", "text"), "--label-column": ("label", "text"), "--group-column": ("label", "kind"),
     "--seeds": ("1,2", "0"), "--warmup": (0, 0.5, 3), "--losses": ("hidden", "logits", "relation,hidden"),
     "--rungs": ("gelu", "none"), "--explain": ("gelu", "none"), "--template": ("mine.py",), "--weights": ("none",),
-    "--file": ("none",), "--max-length": (5, 24, 25),
+    "--file": ("none",), "--max-length": (5, 24, 25), "--attention": ("1,1", "9,9"), "--label": ("none", "LABEL_0"),
 }  # fmt: skip
 # Options that a case leaves alone: where output goes, what never ends, and what takes minutes.
-LEFT_ALONE = {"--output", "--serve", "--port", "--host", "--compile", "--epochs", "--in-process"}
+LEFT_ALONE = {"--output", "--serve", "--port", "--host", "--compile", "--epochs", "--in-process", "--push"}
 
 
 class Caught(Exception):
@@ -182,8 +182,10 @@ def predict_inputs(random, folder):
         with standard_input(content):
             call(predict.main, [classifier, *form])
     else:
-        (folder / "texts.txt").write_bytes(content)
-        call(predict.main, [classifier, *form, "--file", "texts.txt"])
+        name = "texts" + random.choice((".txt", ".csv", ".tsv", ".jsonl"))
+        header = {".csv": b"text,text_pair\n", ".tsv": b"text\ttext_pair\n"}.get(name[5:], b"")
+        (folder / name).write_bytes((header if random.random() < 0.8 else b"") + content)
+        call(predict.main, [classifier, *form, "--file", name])
 
 
 # ---- a run's own files

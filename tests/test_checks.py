@@ -1,6 +1,9 @@
 """Each check finds a planted fault, and leaves a clean case alone."""
 
+import importlib.util
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -152,6 +155,21 @@ def test_a_text_is_never_judged_by_a_regression_that_saw_it():
     probabilities = label_errors.out_of_fold(features, labels, 2)
     assert (probabilities.argmax(1) == labels).mean() < 0.7
     assert label_errors.suspects(labels, probabilities) == []
+
+
+def test_a_list_of_suspects_is_compared_with_what_people_say(tmp_path, capsys):
+    path = Path(__file__).parent.parent / "examples" / "label_errors.py"
+    spec = importlib.util.spec_from_file_location("label_errors_example", path)
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    found = {"label_errors": {"test": {"ids": ["test/neg/1_2.txt", "test/neg/2_1.txt", "test/pos/3_9.txt"]}}}
+    (tmp_path / "metrics.json").write_text(json.dumps(found), encoding="utf-8")
+    key = "id,votes_given\ntest/neg/1_2,1\ntest/neg/2_1,4\ntest/pos/9_9,0\n"  # two wrong ones, of which one is listed
+    (tmp_path / "key.csv").write_text(key, encoding="utf-8")
+    example.main(tmp_path, tmp_path / "key.csv")
+    assert "the worst 3: people judged 2, and found 1 wrong" in capsys.readouterr().out
+    votes = {"a": 1, "b": 4, "c": 0}
+    assert example.compare(["a", "b", "d"], votes) == (2, 1, 1 / 3, 1 / 2, 1 / 2)
 
 
 def test_a_difficult_task_with_right_labels_is_left_alone():

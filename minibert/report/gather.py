@@ -21,7 +21,8 @@ in the order of `labels`; what is said of one classifier is said of the row's ke
     data          `data_facts.gather_data`'s record
     errors        `gather_errors.gather_errors`'s record
     calibration   {row: {"error", "low", "high", "chance", "table", "temperature", "log_loss", "log_loss_after"}}
-    label_errors  {"test", "train": {"texts", "suspected", "worst": [cases]}};  train only where features are known
+    label_errors  {"test", "train": {"texts", "suspected", "worst": [cases], "ids": of all}};  train only where features
+                  are known
     near_copies   {"texts", "examples"}, or None where features are not known
     checks        findings of `checks`              machine      {"versions", "hardware", "precision", "seconds"}
 
@@ -45,6 +46,7 @@ from .legible import legible
 
 MOST_CLASSES = 50  # whose confusion matrix is stored and shown whole
 WORST = 50  # suspected label errors listed
+MOST_IDS = 2000  # ... and named
 UPDATES = 150  # points of a curve by update
 LOGGED = ("loss", "learning_rate", "gradient_norm")  # of an update, in log.jsonl
 VALIDATED = ("validation_accuracy", "validation_loss")  # of an epoch
@@ -255,7 +257,8 @@ def list_suspects(part, probabilities, names):
         make_case(part, i, names, guess=names[best], p_gold=probabilities[i, part.labels[i]], limit=240)
         for i, best in found[:WORST]
     ]
-    return {"texts": len(part), "suspected": len(found), "worst": worst}
+    ids = [legible(part.ids[i], 60) for i, _ in found[:MOST_IDS]]
+    return {"texts": len(part), "suspected": len(found), "worst": worst, "ids": ids}
 
 
 def gather_near_copies(run, across, features):

@@ -105,6 +105,10 @@ def check_output(folder, settings, resume):
     words = before.get("arguments")
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         raise UserError(f"{path}: arguments is {shown(words)}; expected the words of a command line")
+    try:
+        json.dumps(before, allow_nan=False)
+    except ValueError:
+        raise UserError(f"{path}: holds NaN or infinity, which no option can be") from None
     for key, value in settings.items():
         if key != "arguments" and before.get(key) != json.loads(json.dumps(value)):
             flag = "--" + key.replace("_", "-")

@@ -188,6 +188,9 @@ def describe_also(job):
 def describe_lengths(job):
     """How long the training texts are, in a line."""
     lengths, limit = job.examples["train"].lengths, job.options.max_length
+    if job.options.windows > 1:
+        count = sum(len(text) for text in job.examples["train"].windows)
+        return f"training texts: {lengths.mean():.0f} tokens on average, in {count / len(lengths):.1f} windows"
     padding = padding_fraction(lengths, bucketed_batches(lengths, job.options.batch_size, 0, 0))
     return (
         f"training texts: {lengths.mean():.0f} tokens on average, {(lengths >= limit).mean():.0%} fill the limit; "

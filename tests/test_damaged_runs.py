@@ -110,6 +110,13 @@ def test_settings_without_the_words_of_a_command_line_are_refused(value, stopped
     assert "arguments" in refusal(stopped, path)
 
 
+def test_settings_with_a_number_that_is_not_finite_are_refused(stopped, tmp_path):
+    path = tmp_path / "run" / "settings.json"
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(settings | {"more": float("nan")}), encoding="utf-8")
+    assert "NaN or infinity" in refusal(stopped, path)
+
+
 @pytest.mark.parametrize("line", ["[]", "3", '{"seed": 0}', '{"seed": 0, "update": "x"}', "half a", "[" * 5000])
 def test_a_damaged_line_of_the_log_is_named_by_its_number(line, stopped, tmp_path):
     path = tmp_path / "run" / "log.jsonl"

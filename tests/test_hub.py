@@ -189,6 +189,13 @@ def test_a_hub_that_answers_nonsense_is_one_clear_line(point_hub_at):
         had_nothing("owner/tiny")
 
 
+@pytest.mark.parametrize("name", ["", " "])
+def test_an_empty_name_is_refused_and_is_not_this_folder(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="an empty name: no such folder"):
+        load_encoder(name)
+
+
 @pytest.mark.parametrize("name", ["no/such/folder", "a model", "../"])
 def test_what_is_neither_folder_nor_id_is_refused_without_asking_anyone(name, point_hub_at, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -361,6 +361,14 @@ def test_the_command_names_the_convention_and_its_source_and_only_strict_makes_i
     assert row["conventions"] == ["folded-bias-correction", "decay-after-step"]
 
 
+def test_the_command_tells_a_mistake_from_the_convention_beside_it(tmp_path, capsys):
+    path = written(tmp_path / "mine.py", FILE.replace("parameter - lr", "parameter + lr"))
+    code, out, _ = command(capsys, path, "--rungs", "adamw")
+    words = " ".join(out.split())
+    assert code == 1 and "looks like `decay-sign`" in words
+    assert words.count("beside it, and no mistake: `") == 2 and "`decay-after-step`" in words
+
+
 def test_conventions_have_words_and_none_is_told_by_the_same_numbers_as_another():
     assert all(what.strip() and source.strip() for what, source in CONVENTIONS.values())
     named = set(itertools.chain.from_iterable(itertools.chain.from_iterable(CONVENTIONS_OF.values())))

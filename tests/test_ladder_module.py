@@ -67,6 +67,13 @@ def changed_course(folder, old, new):
     return f"{folder / 'bert.py'}:BertModel"
 
 
+def test_a_notebook_that_was_saved_as_a_file_passes_head_and_all(capsys):
+    rows, notes, code = climbed(capsys, MODULES / "notebook.py")
+    assert code == 0 and failed(rows) == {} and {"bert_head", "bert_head_dropout", *WHOLE} == set(rows)
+    assert "not installed, and replaced by nothing: datasets_absent, transformers_absent" in notes
+    assert any(note.startswith("line 4: get_ipython()") for note in notes)
+
+
 MISTAKES = {  # what is changed in the course's bert.py: (the first rung that fails, what it looks like)
     ("/ math.sqrt(self.attention_head_size)", ""): ("layer", ["not-scaled"]),
     (" + attention_mask", ""): ("layer", ["no-mask", "mask-on-queries"]),
@@ -246,6 +253,29 @@ def test_a_layer_alone_climbs_its_own_rungs(capsys):
     assert "takes its mask as [B, 1, 1, T], 0 for a token, -10000 for padding" in notes
     rows, _, _ = climbed(capsys, f"{MODULES / 'heads.py'}:EncoderLayer")
     assert failed(rows) == {} and list(rows) == ["layer", "bert_layer_dropout"]
+
+
+HUGGING_FACE = {  # class: how many rungs
+    "BertModel": 7, "DistilBertModel": 4, "RobertaModel": 4, "BertForSequenceClassification": 8,
+    "DistilBertForSequenceClassification": 6,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", HUGGING_FACE)
+def test_hugging_faces_classes_pass_without_glue(name, dtype, capsys):
+    pytest.importorskip("transformers", reason="transformers is not installed")
+    rows, _, code = climbed(capsys, f"transformers:{name}", "--dtype", dtype)
+    assert code == 0 and failed(rows) == {} and len(rows) == HUGGING_FACE[name], failed(rows)
+
+
+def test_a_folder_will_do_and_a_file_of_classes_is_told_about_module(capsys):
+    rows, notes, code = climbed(capsys, COURSE, "--rungs", "bert_encoder,adamw")
+    assert code == 0 and [row["status"] for row in rows.values()] == ["OK", "OTHER"]
+    code, _, err = command(capsys, "--module", TESTS / "references")
+    assert code == 2 and "called like a BERT" in err
+    out = command(capsys, COURSE / "optimizer.py", isolated=True)[1]
+    assert f"say --module {COURSE / 'optimizer.py'}:AdamW" in out
 
 
 def test_without_a_class_the_likeliest_one_is_taken_and_named(capsys):

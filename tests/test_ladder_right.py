@@ -85,6 +85,34 @@ def attention_by_torch(hidden, attention_mask, weights, config):
     return linear(context.transpose(1, 2).flatten(2), "output.dense")
 
 
+THREE = [f"attention.self.{name}" for name in ("query", "key", "value")]
+
+
+def joined(weights):
+    """Query's, key's and value's weights in one matrix [3 E, E], and their biases [3 E]."""
+    return (torch.cat([weights[f"{name}.{kind}"] for name in THREE]) for kind in ("weight", "bias"))
+
+
+def attention_in_one_product(hidden, attention_mask, weights, config):
+    """One product for query, key and value, and einsum for the rest, heads last."""
+    heads = config["num_attention_heads"]
+    query, key, value = functional.linear(hidden, *joined(weights)).unflatten(-1, (3, heads, -1)).unbind(2)
+    scores = torch.einsum("bqhd,bkhd->bqkh", query, key) / query.shape[-1] ** 0.5
+    scores = scores.masked_fill(attention_mask[:, None, :, None] == 0, -math.inf)
+    context = torch.einsum("bqkh,bkhd->bqhd", scores.softmax(2), value).flatten(2)
+    return functional.linear(context, weights["attention.output.dense.weight"], weights["attention.output.dense.bias"])
+
+
+def attention_by_multihead(hidden, attention_mask, weights, config):
+    module = torch.nn.MultiheadAttention(config["hidden_size"], config["num_attention_heads"], batch_first=True)
+    weight, bias = joined(weights)
+    module.to(hidden.dtype).load_state_dict({
+        "in_proj_weight": weight, "in_proj_bias": bias, "out_proj.weight": weights["attention.output.dense.weight"],
+        "out_proj.bias": weights["attention.output.dense.bias"],
+    })  # fmt: skip
+    return module.eval()(hidden, hidden, hidden, key_padding_mask=attention_mask == 0)[0]
+
+
 def layer_norm_by_hand(x, weight, bias, eps):
     mean = x.sum(-1, keepdim=True) / x.shape[-1]
     return (x - mean) * torch.rsqrt(((x - mean) ** 2).mean(-1, keepdim=True) + eps) * weight + bias
@@ -126,6 +154,8 @@ VARIANTS = {
     "mask of the least number": ("attention_probabilities", attention(lambda dtype: torch.finfo(dtype).min), "torch"),
     "mask of -infinity": ("attention_probabilities", attention(lambda dtype: -math.inf), "torch"),
     "scaled_dot_product_attention": ("multi_head_attention", attention_by_torch, "torch"),
+    "query, key and value in one product": ("multi_head_attention", attention_in_one_product, "torch"),
+    "nn.MultiheadAttention": ("multi_head_attention", attention_by_multihead, "torch"),
     "layer norm by hand": ("layer_norm", layer_norm_by_hand, "torch"),
     "layer norm by torch": (
         "layer_norm", lambda x, weight, bias, eps: functional.layer_norm(x, weight.shape, weight, bias, eps), "torch",

@@ -137,11 +137,13 @@ def trace_lines(text, home, place):
 
 
 def classes_in(module):
-    """Names of the classes of a learner's module that have a forward: what --module is for."""
+    """Names of the classes of a learner's module that have a forward or a step: what --module is for."""
     return [
         name
         for name, value in vars(module).items()
-        if inspect.isclass(value) and value.__module__ == getattr(module, "__name__", "") and hasattr(value, "forward")
+        if inspect.isclass(value)
+        and value.__module__ == getattr(module, "__name__", "")
+        and (hasattr(value, "forward") or hasattr(value, "step"))
     ]
 
 

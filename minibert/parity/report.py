@@ -40,7 +40,7 @@ class Shown:
 def below(result):
     """The lines below a result's line: the note, the advice, the place."""
     note = [result.note] if result.where and result.note else []
-    return note + advice(result.mistakes) + conventions(result.conventions) + result.details
+    return note + advice(result.mistakes) + conventions(result) + result.details
 
 
 def figure(value):
@@ -53,18 +53,16 @@ def advice(mistakes):
     for i, explanation in enumerate(mistakes):
         for j, name in enumerate(explanation.split(" + ")):
             start = "together with" if j else "or" if i else "looks like"
-            if name in MISTAKES:
-                what, fix = MISTAKES[name]
-                lines.append(f"{start} `{name}`: {what}. Right: {fix}.")
-            else:
-                what, source = CONVENTIONS[name]
-                lines.append(f"{start} `{name}`, which is no mistake: {what} ({source}).")
+            what, fix = MISTAKES[name]
+            lines.append(f"{start} `{name}`: {what}. Right: {fix}.")
     return lines
 
 
-def conventions(names):
+def conventions(result):
     """A sentence for each published convention that the answer follows."""
-    return [f"`{name}`: {what}. Source: {source}." for name in names for what, source in [CONVENTIONS[name]]]
+    start = "" if result.status == OTHER else "beside it, and no mistake: "
+    named = [(name, *CONVENTIONS[name]) for name in result.conventions]
+    return [f"{start}`{name}`: {what}. Source: {source}." for name, what, source in named]
 
 
 @dataclass
@@ -99,7 +97,7 @@ class Summary:
         """One strict JSON document."""
         rows = []
         for result in self.results:
-            row = asdict(result) | {"advice": advice(result.mistakes) + conventions(result.conventions)}
+            row = asdict(result) | {"advice": advice(result.mistakes) + conventions(result)}
             if row["largest"] is not None and not row["largest"] < float("inf"):
                 row["largest"] = row["mean"] = None  # JSON has no infinity; the note says it
             rows.append(row)

@@ -71,7 +71,7 @@ def find_checkpoint(model, commit=None):
     the Hub's own conversion where `main` has pickled weights only. commit: take exactly this one of the id.
     Only safetensors, configuration and tokenizer files are fetched; they stay in the Hub's own cache.
     """
-    if Path(model).is_dir():
+    if str(model).strip() and Path(model).is_dir():
         return Path(model)
     for place in WEIGHTS:
         folder = Path(__file__).parent / place / str(model)
@@ -79,7 +79,7 @@ def find_checkpoint(model, commit=None):
             return folder.resolve()
     parts = re.fullmatch(r"([\w.-]+(?:/[\w.-]+)?)(?:@([\w.-]+(?:/[\w.-]+)*))?", str(model))
     if not parts:
-        named = model or "an empty name"
+        named = model if str(model).strip() else "an empty name"
         raise UserError(f"{named}: no such folder, and not a Hub id either (name or owner/name, perhaps @REVISION)")
     name, revision = parts[1], commit or parts[2]
     try:

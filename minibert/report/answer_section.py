@@ -22,6 +22,7 @@ def answer_blocks(record):
 
 
 def result_table(record):
+    """A line for each row, with spreads where there are several seeds."""
     head = ["", *(name for _, name in FIGURES), "log loss", "trained", "seconds"]
     rows = []
     for name, row in record["rows"].items():
@@ -95,6 +96,7 @@ def intervals(record):
 
 
 def roc(record):
+    """One ROC curve for each classifier."""
     series, rows = [], []
     for name, curve in record["roc"].items():
         if curve:

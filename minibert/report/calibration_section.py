@@ -7,6 +7,7 @@ from .tables import TITLES
 
 
 def calibration_blocks(record):
+    """A reliability picture for each classifier, and the table of errors and temperatures."""
     told = record["calibration"]
     if not told:
         return []

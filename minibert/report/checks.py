@@ -188,7 +188,8 @@ def classes(train_counts, label_names, predicted_counts=None, gold_counts=None):
                      f"({label_names[least]} has {train_counts[least]:,})")  # fmt: skip
     if forgotten:
         parts.append(f"{some_of(forgotten, label_names)} {'is' if len(forgotten) == 1 else 'are'} never predicted")
-    return finding(name, True, len(set(rare) | set(forgotten)), f"{len(set(rare) | set(forgotten))} classes",
+    count = len(set(rare) | set(forgotten))
+    return finding(name, True, count, f"{count} class{'es' if count > 1 else ''}",
                    "; ".join(parts) + ".", "`--class-weights balanced`, more texts of them, fewer classes")  # fmt: skip
 
 

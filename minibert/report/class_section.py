@@ -41,6 +41,7 @@ def confusion(record, name):
 
 
 def per_class(record):
+    """Precision, recall and F1 of each class, by the row that is best on validation."""
     name = record["best"]
     rows = []
     for number, (label, figures) in enumerate(words.kept_row(record, name)["per_class"].items(), 1):

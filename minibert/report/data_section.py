@@ -82,6 +82,7 @@ def length_picture(data):
 
 
 def cut_picture(data):
+    """What some limits would cut off."""
     rows = [[f"{one['limit']:,}", f"{100 * one['texts']:.1f}", f"{100 * one['tokens']:.1f}"] for one in data["cut"]]
     series = [
         {"name": "texts cut", "colour": "c-1", "values": [100 * one["texts"] for one in data["cut"]]},
@@ -101,6 +102,7 @@ def cut_picture(data):
 
 
 def word_blocks(data):
+    """Telling words of each class, and shortcuts where there are any."""
     names, blocks = data["labels"], []
     rows = [
         [names[label], ", ".join(f"{one['word']} ({100 * one['share']:.0f}%)" for one in found) or "none beyond chance"]
@@ -123,6 +125,7 @@ def word_blocks(data):
 
 
 def copy_blocks(data):
+    """Copies, pieces and the difference between train and test, in words."""
     copies, shares = data["copies"], data["pieces"]
     text = (
         f"Copies: {copies['across']:,} test texts also stand in train or validation; {copies['in_test']:,} extra "

@@ -6,6 +6,7 @@ from .tables import TITLES
 
 
 def error_blocks(record):
+    """Where the classifiers go wrong, and the texts with which they do."""
     errors = record["errors"]
     blocks = [length_picture(errors), cut_picture(errors), confidence_picture(errors)]
     if record.get("groups"):
@@ -70,6 +71,7 @@ def cut_picture(errors):
 
 
 def confidence_picture(errors):
+    """Accuracy by the probability of the answer."""
     bins = errors["by_confidence"]
     names = [f"{one['low']:g} to {one['high']:g}" for one in bins]
     series = [{"name": "", "colour": COLOURS[errors["row"]], "values": [100 * one["accuracy"] for one in bins]}]
@@ -86,6 +88,7 @@ def confidence_picture(errors):
 
 
 def group_picture(record):
+    """Accuracy in each group of texts, the 20 largest."""
     groups = dict(list(record["groups"].items())[:20])
     bins = [{"texts": values["texts"]} | {name: values[name] for name in values if name != "texts"}
             for values in groups.values()]  # fmt: skip

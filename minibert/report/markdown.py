@@ -71,6 +71,7 @@ def render_checks(block, level):
 
 
 def render_cases(block, level):
+    """A line for each text, with what was said of it."""
     lines = []
     for case in block["cases"]:
         said = [f"{escape(case['id'])}: gold {escape(case['gold'])}"]

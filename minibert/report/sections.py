@@ -34,6 +34,7 @@ def data_sections(record):
 
 
 def check_blocks(record):
+    """All findings, and the texts behind them."""
     blocks = [{"kind": "checks", "findings": record["checks"]}]
     suspected = record["label_errors"]
     for part in ("test", "train"):
@@ -51,6 +52,7 @@ def check_blocks(record):
 
 
 def made_blocks(record):
+    """What repeats the run: command, facts, versions, seconds, settings."""
     machine = record["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     facts = [*record["facts"], f"versions: {versions}; {machine['system']}"]

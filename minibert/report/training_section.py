@@ -9,6 +9,7 @@ CURVES = {"training_loss": "train", "validation_loss": "validation", "validation
 
 
 def training_blocks(record):
+    """Curves by epoch and by update; nothing where nothing was fine-tuned."""
     training = record["training"]
     if not training or not training["epochs"]:
         return []
@@ -85,6 +86,7 @@ def by_epoch(training, keys, title, unit, how):
 
 
 def by_update(training, key, title, unit, how):
+    """A curve over updates, a thin line for each seed."""
     seeds = training["updates"]
     if key == "learning_rate":  # the same for all
         seeds = dict([next(iter(seeds.items()))])

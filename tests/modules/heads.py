@@ -1,4 +1,4 @@
-"""A BERT whose heads are modules of their own, with a configuration object, as in a well-known book on transformers."""
+"""A BERT whose heads are modules of their own, with a configuration object, in the style of a book on transformers."""
 
 from dataclasses import dataclass
 from math import sqrt

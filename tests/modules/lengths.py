@@ -1,4 +1,4 @@
-"""A BERT that is told how long its texts are, and whose layers are numbered children, as in a well-known textbook."""
+"""A BERT that is told how long its texts are, and whose layers are numbered children, in the style of a textbook."""
 
 import math
 

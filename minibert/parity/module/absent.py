@@ -37,7 +37,8 @@ def stand_in(name):
     def nothing(self, *args, **kwargs):
         pass
 
-    made = Nothing(name, (), {"__new__": new, "__init__": nothing, "__getattr__": attribute, "__call__": call})
+    parts = {"__new__": new, "__init__": nothing, "__getattr__": attribute, "__call__": call, "__len__": lambda self: 0}
+    made = Nothing(name, (), parts | {"__iter__": lambda self: iter(()), "__getitem__": lambda self, key: self})
     return made
 
 

@@ -30,6 +30,9 @@ def find(text, definitions=False):
     """(target, its module, notes) for FILE:CLASS. definitions: run no statement that may take long."""
     place, name = split_place(text)
     path = Path(place)
+    if path.is_dir() and not name:
+        path, name = likeliest_in(path)
+        place = str(path)
     if path.suffix in (".py", ".ipynb") or path.exists():
         if not path.is_file():
             raise UserError(f"{place}: {'a folder, not a file' if path.is_dir() else 'no such file'}")
@@ -47,10 +50,19 @@ def find(text, definitions=False):
             raise UserError(f"{place}: has no class {name!r}; its modules are: {near}{because}")
         return target, module, notes
     names = classes_of(module)
-    for likely in (*LIKELY, *names[-1:]):
+    called = [name for word in ("bert", "transformer", "encoder", "model") for name in names if word in name.lower()]
+    for likely in (*LIKELY, *called, *names[-1:]):
         if likely in names:
             return getattr(module, likely), module, [f"{likely} is taken; another one: {place}:CLASS", *notes]
     raise UserError(f"{place}: has no class of torch.nn.Module{'; ' + notes[0] if notes else ''}")
+
+
+def likeliest_in(folder):
+    """(file, class) in a folder: the class that is called most like a whole BERT. UserError where there is none."""
+    for name in LIKELY:
+        for file, found in neighbours_with(folder / "any.py", name):
+            return file, found
+    raise UserError(f"{folder}: none of its files defines a class that is called like a BERT; name it: FILE:CLASS")
 
 
 def classes_of(module):
@@ -112,6 +124,7 @@ def run_file(path, definitions=False):
 def run_statement(tree, path, module, absent):
     """Run it in the module; libraries that are not installed are replaced by stand-ins, one after the other."""
     code = compile(tree, str(path), "exec")
+    lost = set()
     while True:
         try:
             exec(code, vars(module))
@@ -119,6 +132,11 @@ def run_statement(tree, path, module, absent):
         except ModuleNotFoundError as error:
             if not absent.add(error):
                 raise
+        except NameError as error:  # a class whose default is a size that nobody knows here
+            if not isinstance(tree.body[-1], (ast.ClassDef, ast.FunctionDef)) or not error.name or error.name in lost:
+                raise
+            lost.add(error.name)
+            setattr(module, error.name, None)
 
 
 def new_module(path, tree):
@@ -148,9 +166,12 @@ def is_definition(node):
 
 
 def neighbours_with(path, name):
-    """Files beside this one that define a class of this name, or of one that ends so."""
-    found = []
-    for file in sorted(Path(path).resolve().parent.glob("*.py")):
+    """[(file, class)]: this file and those beside it that define a class of this name, its own first."""
+    found, own = [], Path(path).resolve()
+    files = sorted(
+        own.parent.glob("*.py"), key=lambda file: (file != own, not file.name.startswith("optim"), file.name)
+    )
+    for file in files:
         try:
             tree = ast.parse(file.read_text(encoding="utf-8"))
         except (SyntaxError, UnicodeDecodeError, OSError, ValueError):

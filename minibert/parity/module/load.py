@@ -62,9 +62,10 @@ def functions_of(target, source, given, what):
 
 def optimizer_beside(place, given, notes, what):
     """The AdamW of the module's own file or of a file beside it; None where there is none."""
-    if not Path(place).is_file():
+    path = Path(place)
+    if not path.exists():
         return None
-    for file, name in neighbours_with(place, "AdamW"):
+    for file, name in neighbours_with(path / "any.py" if path.is_dir() else path, "AdamW"):
         try:
             target, _, _ = find(f"{file}:{name}", what.get("definitions"))
         except UserError:

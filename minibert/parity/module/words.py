@@ -2,7 +2,7 @@
 
 SETTINGS = {  # BERT's word in config.json: other words for it
     "vocab_size": "vocab vocabulary_size n_vocab num_vocab voc_size vocab_len num_tokens n_tokens ntoken num_embeddings src_vocab_size n_words vocabsz",
-    "hidden_size": "hidden d_model model_dim dim_model dim embed_dim embedding_dim emb_dim emb_size embed_size embedding_size num_hiddens n_embd d_embed d_hidden n_hidden hidden_units h_dim d",
+    "hidden_size": "hidden d_model model_dim dim_model dim embed_dim embedding_dim emb_dim emb_size embed_size embedding_size num_hiddens n_embd n_embed n_emb n_embeds embed emb d_emb hidden_features d_embed d_hidden n_hidden hidden_units h_dim d",
     "num_hidden_layers": "num_layers n_layers layers n_layer num_layer depth n_blocks num_blocks num_blks n_blks blocks num_encoder_layers encoder_layers n_enc_layers l n",
     "num_attention_heads": "num_heads n_heads heads attn_heads attention_heads n_head num_head nhead nheads n_attn_heads h",
     "intermediate_size": "d_ff dff dim_feedforward ffn_dim ff_dim mlp_dim ffn_hidden ffn_size ff_size ffn_hidden_size d_inner inner_dim feed_forward_size feedforward_dim feed_forward_dim feed_forward_hidden ff_hidden dim_ff n_inner pf_dim ffn_num_hiddens hidden_ff ff d_feedforward encoder_ffn_dim",
@@ -23,7 +23,7 @@ SETTINGS = {  # BERT's word in config.json: other words for it
 CONFIGS = "config cfg conf configuration args hparams params opt opts settings".split()  # a configuration object
 FORWARD = {  # what an argument of forward holds: its names
     "ids": "inputids ids x tokens input inputs src tokenids inputtokens seq idx inputid sequence source sentence sentences batch",
-    "mask": "attentionmask mask attnmask paddingmask padmask srcmask inputmask masks attentionmasks padattnmask extendedattentionmask",
+    "mask": "attentionmask mask attn attention attnmask paddingmask padmask srcmask inputmask masks attentionmasks padattnmask extendedattentionmask",
     "blocked": "srckeypaddingmask keypaddingmask",  # True where there is nothing to attend to
     "lengths": "validlens validlen validlengths lengths length seqlens seqlengths lens srclengths inputlengths",  # of the texts, [B]
     "types": "tokentypeids segmentids segmentlabel segmentinfo segmentlabels tokentypes tokentype seg segments segment segs typeids types",

@@ -346,6 +346,24 @@ def test_softmax_survives_large_logits():
     np.testing.assert_allclose(softmax(np.array([[1000.0, 1000.0], [-2000.0, 0.0]])), [[0.5, 0.5], [0.0, 1.0]])
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_two_hundred_epochs_leave_no_memory_and_no_open_files_behind(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda file: None)
+    seen = []
+
+    def look(record):
+        if "seconds" in record:
+            resident = int(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0]) / 1024
+            seen.append((resident, len(os.listdir("/proc/self/fd"))))
+
+    settings = TrainSettings(epochs=200, batch_size=16)
+    train(tiny_classifier(), token_examples(32), token_examples(8), settings, CPU, log=look, quiet=True,
+          checkpoint=tmp_path / "a.safetensors")  # fmt: skip
+    assert len(seen) == 200
+    assert seen[-1][0] - seen[50][0] < 8  # MB
+    assert seen[-1][1] == seen[50][1]
+
+
 # Checkpoint and resume
 
 

@@ -12,6 +12,7 @@ import torch
 
 import minibert
 from minibert import predict
+from minibert.data import stream
 from minibert.load import load_tokenizer, read_classifier, save_classifier
 from minibert.plumbing.files import UserError
 
@@ -151,6 +152,26 @@ def test_standard_input_that_is_closed_is_one_clear_line(run, monkeypatch):
     monkeypatch.setattr("sys.stdin", None)
     with pytest.raises(UserError, match="standard input is closed"):
         predict.main([str(run)])
+
+
+@pytest.mark.parametrize("last", [b"\nfine", b""])
+@pytest.mark.parametrize("length", [100_001, 200_000])
+def test_a_line_without_end_takes_no_memory_and_is_told(length, last, run, monkeypatch, capsys):
+    monkeypatch.setattr(stream, "LONGEST", 100_000)
+    standard_input(monkeypatch, b"good\n" + b"x" * length + last)
+    assert predict.main([str(run)]) == 2
+    out, err = capsys.readouterr()
+    assert [line.split("\t")[2] for line in out.splitlines()] == ["good", *last.decode().split()]
+    assert "standard input, line 2: is longer than 100,000 bytes" in err
+
+
+def test_a_quote_without_end_is_told_and_swallows_no_more_than_a_field(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(stream, "LONGEST", 1000)
+    (tmp_path / "mine.csv").write_text('text\n"open\n' + "good film\n" * 300, encoding="utf-8")
+    assert predict.main([str(run), "--file", str(tmp_path / "mine.csv")]) == 2
+    out, err = capsys.readouterr()
+    assert "mine.csv, line 2: field larger than field limit (1000)" in err
+    assert 180 < len(out.splitlines()) < 300
 
 
 @pytest.mark.parametrize(

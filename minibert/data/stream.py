@@ -15,7 +15,7 @@ from .tables import FILE_TYPES, SURROGATES, problem_with, text_of_json
 
 CHUNK = 1000  # texts: enough for batches of similar length
 BLOCK = 2**16  # bytes: what a pipe holds
-LONGEST_FIELD = 10**7  # characters; a quote that is never closed would otherwise swallow the rest of the file
+LONGEST = 10**7  # bytes of a line, or characters of a field: an open quote would swallow the rest of a file
 
 
 class NewText(NamedTuple):
@@ -71,19 +71,31 @@ def has_lone_surrogate(text):
 
 
 def blocks_of_lines(stream):
-    """Lists of (number, line without its end) of the lines that are not blank, as soon as they are there."""
-    rest, number, first = b"", 0, True
+    """Lists of (number, line without its end) of the lines that are not blank, as soon as they are there.
+
+    A line that is longer than LONGEST is None: nobody meant it for a line, and memory is not to grow with it.
+    """
+    rest, number, too_long = b"", 0, False
     while block := stream.read1(BLOCK):
         *lines, rest = (rest + block).split(b"\n")
-        if first and lines:
-            lines[0], first = lines[0].removeprefix(b"\xef\xbb\xbf"), False
-        numbered = [(number + i, line.rstrip(b"\r")) for i, line in enumerate(lines, 1) if line.strip()]
+        if too_long and lines:
+            lines[0], too_long = None, False
+        too_long = too_long or len(rest) > LONGEST
+        rest = b"" if too_long else rest
+        numbered = [(number + i, checked_line(number + i, line)) for i, line in enumerate(lines, 1)]
         number += len(lines)
-        if numbered:
+        if numbered := [(i, line) for i, line in numbered if line is None or line.strip()]:
             yield numbered
-    rest = rest.removeprefix(b"\xef\xbb\xbf") if first else rest
-    if rest.strip():
-        yield [(number + 1, rest.rstrip(b"\r"))]
+    last = checked_line(number + 1, None if too_long else rest)
+    if last is None or last.strip():
+        yield [(number + 1, last)]
+
+
+def checked_line(number, line):
+    """A line without the byte-order mark that a file may begin with, and without a carriage return; None: too long."""
+    if line is None or len(line) > LONGEST:
+        return None
+    return (line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line).rstrip(b"\r")
 
 
 def lines_of(stream):
@@ -93,6 +105,8 @@ def lines_of(stream):
 
 def line_text(number, line, pairs):
     """The `NewText` of a line of bytes; of a pair, with a tab between its texts."""
+    if line is None:
+        return NewText(number, "", problem=f"is longer than {LONGEST:,} bytes")
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -129,7 +143,7 @@ def json_texts(lines, columns, pairs):
 
 def delimited_texts(path, file, columns, pairs):
     """`NewText`s of a .csv or .tsv file whose first line names the columns."""
-    csv.field_size_limit(LONGEST_FIELD)
+    csv.field_size_limit(LONGEST)
     lines = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
     tab = {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
     reader = csv.reader(lines, **({"strict": True} if path.suffix == ".csv" else tab))

@@ -90,15 +90,21 @@ def body(record, name, base, commit, opens_in_transformers):
 def results(record):
     """Every row of the run: a figure says little without those that it has to beat."""
     rows = []
-    for row in record["rows"]:
-        figures = words.kept_row(record, row)
-        cells = ("undefined" if figures[key] is None else f"{figures[key]:.4f}" for key, _, _ in tables.SCALARS)
-        rows.append([tables.TITLES[row], *cells])
-    note = words.capital(words.seeds_line(record["seeds"]))
+    for name, row in record["rows"].items():
+        mean, std = row.get("mean", row), row.get("std", {})
+        rows.append([tables.TITLES[name], *(figure(mean.get(key), std.get(key)) for key, _, _ in tables.SCALARS)])
+    note = f"{words.capital(words.seeds_line(record['seeds']))}."
     if len(record["seeds"]) > 1:
-        note += ". The figures and the weights are those of the seed that was best on validation"
+        seed, accuracy = record["kept"]["finetuned"], words.kept_row(record, "finetuned")["accuracy"]
+        note += f" These weights are those of seed {seed}, the best on validation: accuracy {accuracy:.4f}."
     table = render_table({"head": ["", *(title for _, title, _ in tables.SCALARS)], "rows": rows})
-    return [*table, "", f"{note}.", "", *(f"- {escape(line)}" for line in record["answer"])]
+    return [*table, "", note, "", *(f"- {escape(line)}" for line in record["answer"])]
+
+
+def figure(mean, std):
+    if mean is None:
+        return "undefined"
+    return f"{mean:.4f}" if std is None else f"{mean:.4f} ± {std:.4f}"
 
 
 def limits(record):

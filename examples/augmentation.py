@@ -78,7 +78,8 @@ def measure(task, tokenizer, options, size, name, seed, device, precision):
         tokenizer.examples(list(some), None, list(labels), options.max_length) for some, labels in parts
     )
     classifier = put_head(load_encoder(options.model), task.train.label_names, "mean", "linear", seed)
-    epochs = max(options.epochs, -(-options.updates * options.batch_size // (2 * size)))  # few texts are seen more often
+    # Few texts are seen more often.
+    epochs = max(options.epochs, -(-options.updates * options.batch_size // (2 * size)))
     settings = TrainSettings(
         epochs=epochs, batch_size=options.batch_size, lr=options.lr, head_lr=5e-4, precision=precision,
         seed=seed,

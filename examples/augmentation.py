@@ -78,8 +78,10 @@ def measure(task, tokenizer, options, size, name, seed, device, precision):
         tokenizer.examples(list(some), None, list(labels), options.max_length) for some, labels in parts
     )
     classifier = put_head(load_encoder(options.model), task.train.label_names, "mean", "linear", seed)
+    # Few texts are seen more often.
+    epochs = max(options.epochs, -(-options.updates * options.batch_size // (2 * size)))
     settings = TrainSettings(
-        epochs=options.epochs, batch_size=options.batch_size, lr=options.lr, head_lr=5e-4, precision=precision,
+        epochs=epochs, batch_size=options.batch_size, lr=options.lr, head_lr=5e-4, precision=precision,
         seed=seed,
     )  # fmt: skip
     train(classifier, train_set, validation, settings, device, quiet=True)
@@ -105,7 +107,8 @@ def main(argv=None):
     add("--model", default="minibert-tiny")
     add("--sizes", default="200,1000,all")
     add("--seeds", type=int, default=5)
-    add("--epochs", type=int, default=4, help="over every text and its copy")
+    add("--epochs", type=int, default=4, help="over every text and its copy, at least")
+    add("--updates", type=int, default=250, help="at least: a classifier at chance level shows no differences")
     add("--batch-size", type=int, default=32)
     add("--lr", type=float, default=1e-4)
     add("--max-length", type=int, default=256)

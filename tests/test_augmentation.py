@@ -63,6 +63,7 @@ def test_the_lesson_runs_and_prints_a_row_for_each_size_and_a_sentence_for_each_
 ):
     data = five_classes(tmp_path / "stars.csv", 60)
     lesson.main([str(data), "--model", str(tiny_bert), "--sizes", "20,all", "--seeds", "2", "--epochs", "1",
+                 "--updates", "4",
                  "--max-length", "24"])  # fmt: skip
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[2:4]] == ["20", str(len(load_task(str(data)).train))]

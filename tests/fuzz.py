@@ -27,6 +27,7 @@ import traceback
 from collections import Counter
 from pathlib import Path
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # on a busy machine two threads wait for each other
 os.environ.setdefault("RUST_BACKTRACE", "0")
 HERE = Path(__file__).parent
 sys.path[:0] = [path for path in (str(HERE.parent), str(HERE)) if path not in sys.path]

@@ -102,7 +102,7 @@ def test_a_group_column_gives_accuracy_for_each_of_its_values(tmp_path, capsys):
     assert sum(group["texts"] for group in groups.values()) == 12
     assert set(groups["long"]) == {"texts", "majority", "bag-of-words", "frozen"}
     assert "test set by length" in capsys.readouterr().out
-    assert "## test set by length" in (output / "report.md").read_text()
+    assert "### Accuracy by length\n\n| group | texts |" in (output / "report.md").read_text()
 
 
 def test_accuracy_by_group_is_the_mean_over_seeds_within_each_group():

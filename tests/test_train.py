@@ -407,10 +407,10 @@ def test_a_checkpoint_of_another_run_is_refused_and_names_the_setting(tmp_path):
 
 def test_a_log_drops_half_a_line_and_what_will_be_written_again(tmp_path):
     path = tmp_path / "log.jsonl"
-    path.write_text('{"update": 10}\n{"update": 20}\n{"upda')
+    path.write_text('{"epoch": 1, "update": 10}\n{"epoch": 1, "update": 20}\n{"epoch": 1, "upda')
     log = Log(path, keep=lambda record: record["update"] <= 10)
-    log({"update": 11})
-    assert [json.loads(text) for text in path.read_text().splitlines()] == [{"update": 10}, {"update": 11}]
+    log({"epoch": 1, "update": 11})
+    assert [json.loads(text) for text in path.read_text().splitlines()] == [{"epoch": 1, "update": update} for update in (10, 11)]
 
 
 @pytest.mark.gpu

@@ -410,7 +410,8 @@ def test_a_log_drops_half_a_line_and_what_will_be_written_again(tmp_path):
     path.write_text('{"epoch": 1, "update": 10}\n{"epoch": 1, "update": 20}\n{"epoch": 1, "upda')
     log = Log(path, keep=lambda record: record["update"] <= 10)
     log({"epoch": 1, "update": 11})
-    assert [json.loads(text) for text in path.read_text().splitlines()] == [{"epoch": 1, "update": update} for update in (10, 11)]
+    updates = [json.loads(text)["update"] for text in path.read_text().splitlines()]
+    assert updates == [10, 11]
 
 
 @pytest.mark.gpu

@@ -24,8 +24,8 @@ def only_run_in(folder):
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = open(path, "a+", encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+    except (OSError, ValueError) as error:  # a name with a NUL byte in it is a ValueError
+        raise UserError(f"{path}: cannot be written ({getattr(error, 'strerror', None) or error})") from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

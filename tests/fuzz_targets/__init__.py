@@ -10,7 +10,10 @@ NAMED = set()  # what a message of the case may name beside the files in its fol
 def may_be_named(words):
     """Note the words of a case's command line, as messages show them."""
     for word in words:
-        NAMED.update((one_line(word)[:70], shown(word).strip("'\"…")[:70]) if word.strip() else ("''", "empty name"))
+        if word.strip():
+            NAMED.update((one_line(word)[:70], shown(word).strip("'\"…")[:70]))
+        else:
+            NAMED.update((repr(word), "empty name"))
     NAMED.discard("")
 
 

@@ -17,7 +17,7 @@ from minibert.parity.hints import HINTS
 from minibert.parity.results import Result
 from minibert.parity.rungs import RUNGS
 from minibert.parity.tiny import Tiny, printed
-from minibert.parity.verdict import judge
+from minibert.parity.verdict import result_of
 
 TINY = Tiny()
 
@@ -67,7 +67,7 @@ def test_the_tiny_case_of_every_rung_is_small_and_its_answer_is_right(rung):
         return
     judged, references = TINY.rung(rung.name)
     reply = ask_learner(ladder_torch, judged, references, "float64", 20)
-    result = judge(judged, reply, references, "float64")
+    result = result_of(judged, reply, references, "float64")
     tolerance = 1e-6 if rung.name == "loss_and_gradients" else 1e-9  # slopes are measured, not derived
     assert result.status == "OK" or result.largest < tolerance, result
     lines = printed(judged, references, reply)

@@ -24,7 +24,7 @@ from .report import Shown, Summary
 from .results import OK, OTHER, SKIP
 from .rungs import RUNGS
 from .tiny import printed
-from .verdict import judge
+from .verdict import result_of
 from .watch import watch
 
 
@@ -98,7 +98,7 @@ def show_tiny(options):
         judged, references = open_level(["tiny"]).rung(rung.name)
         reply = learner.ask(rung)
         print("\n".join(printed(judged, references, reply)))
-    result = judge(judged, reply, references, options.dtype)
+    result = result_of(judged, reply, references, options.dtype)
     if result.status != SKIP and not reply.status:
         print(f"\n{result.status}: " + ("as expected" if result.status == OK else f"{result.where or result.note}"))
     return 0 if result.status in (OK, OTHER) else 1

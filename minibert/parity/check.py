@@ -4,7 +4,7 @@ from .call import TIME_LIMIT, ask_learner
 from .levels import Ladder
 from .results import DIFF
 from .rungs import RUNGS
-from .verdict import judge
+from .verdict import result_of
 
 PARTS = {  # rung: those that it is made of, for whoever builds one on the other
     "multi_head_attention": ("attention_probabilities",),
@@ -43,7 +43,7 @@ def climb(learner, level, rungs=RUNGS, dtype="float32", after_each=None):
     results = {}
     for rung in rungs:
         judged, references = level.rung(rung.name)
-        results[rung.name] = result = judge(judged, learner.ask(rung), references, dtype)
+        results[rung.name] = result = result_of(judged, learner.ask(rung), references, dtype)
         parts = [name for name in PARTS.get(rung.name, ()) if name in results and results[name].failed]
         if parts and result.status == DIFF and not result.mistakes:
             result.note += f"{'; ' if result.note else ''}first mend {' and '.join(parts)}, which it is made of"
@@ -60,4 +60,4 @@ def run_ladder(module, references=None, rungs=RUNGS, dtype="float32", time_limit
 
 def run_rung(module, rung, references, dtype="float32", time_limit=TIME_LIMIT):
     """The `Result` of one rung, in this process."""
-    return judge(rung, ask_learner(module, rung, references, dtype, time_limit), references, dtype)
+    return result_of(rung, ask_learner(module, rung, references, dtype, time_limit), references, dtype)

@@ -5,7 +5,7 @@ from .placement import judge_dropout
 from .results import DIFF, ERROR, Result, Wrong
 
 
-def judge(rung, reply, references, dtype="float32"):
+def result_of(rung, reply, references, dtype="float32"):
     """The `Result` of a `Reply`."""
     tolerance = rung.tolerance if dtype == "float32" or rung.double is None else rung.double
     if reply.status:

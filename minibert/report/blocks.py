@@ -9,8 +9,6 @@
     cases     {"cases"}                                     texts with what was said of them
     fold      {"title", "blocks", "open"}                   closed until it is opened, unless "open"
     checks    {"findings"}
-
-Next: `sections.py`.
 """
 
 COLOURS = {"majority": "c-majority", "bag-of-words": "c-bag", "untrained": "c-untrained", "frozen": "c-frozen",

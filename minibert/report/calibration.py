@@ -3,7 +3,7 @@
 The expected calibration error is the mean gap between confidence and accuracy over bins of confidence. It is never 0
 for a finite test set, so it comes with the value that a perfectly calibrated classifier would reach in 95 of 100 test
 sets of this size. One number, the temperature, fitted on validation, cures most overconfidence: logits are divided by
-it. Next: `telling_words.py`.
+it.
 """
 
 import numpy as np

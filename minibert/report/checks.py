@@ -2,7 +2,6 @@
 
 Each is a function of plain values, and returns one finding: a sentence, a number, and what to type. A finding is
 "found", "clear", or "left out" with the reason. Thresholds lie beyond what chance gives: a clean run stays clean.
-Next: `gather.py`, which has them done.
 """
 
 import math

@@ -2,7 +2,7 @@
 
 A test text that was also trained on measures memory. Two texts are copies when they are equal once case, form of
 characters (NFKC) and white space are set aside; near copies when their frozen features point almost the same way and
-they share most of their words. Next: `label_errors.py`.
+they share most of their words.
 """
 
 import hashlib

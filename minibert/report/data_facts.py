@@ -13,7 +13,7 @@ The record has JSON values only; C is the number of classes, in the order of `la
     length, place   {"auroc", "error", "label"}, or None;   shift   {"auroc", "error", "texts", "words"}, or None
     pieces      {"tokens", "unknown", "single"}: shares of tokens that are [UNK], or a letter by itself
 
-Texts in the record are whole no more: they are made legible and cut. Next: `checks.py`.
+Texts in the record are whole no more: they are made legible and cut.
 """
 
 import unicodedata

@@ -25,8 +25,6 @@ in the order of `labels`; what is said of one classifier is said of the row's ke
                   are known
     near_copies   {"texts", "examples"}, or None where features are not known
     checks        findings of `checks`              machine      {"versions", "hardware", "precision", "seconds"}
-
-Next: `sections.py`, which says it in words.
 """
 
 import importlib.metadata

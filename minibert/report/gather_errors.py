@@ -8,8 +8,6 @@
                  "p_gold", "cut": whether the text was cut, "words": [[word with the space before it, weight]] or None}
     agreement    {"both", "frozen", "finetuned", "neither"}: test texts that they get right;   None with one experiment
     disagreements  cases where only one of them is right, with "frozen", the frozen row's prediction
-
-Next: `gather.py`.
 """
 
 import numpy as np

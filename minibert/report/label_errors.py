@@ -4,7 +4,6 @@ A classifier that did not learn from a text gives it probabilities. A class is b
 mean that texts labelled with it get; a text whose believed class is not its label is suspected. The test set's
 probabilities are those of the trained classifier; training texts get theirs from five logistic regressions on the
 frozen features, each fitted without the texts that it judges. A suspicion is no proof, and nothing is ever deleted.
-Next: `calibration.py`.
 """
 
 import numpy as np

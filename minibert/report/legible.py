@@ -2,7 +2,7 @@
 
 What comes from data can hold anything: line breaks, escape sequences that would move a terminal's cursor, marks that
 turn the direction of the rest of the page, a hundred accents on one letter, 100,000 characters. Escaping for HTML or
-Markdown is the renderers' part; here a text becomes a short line that says what the data say. Next: `pictures.py`.
+Markdown is the renderers' part; here a text becomes a short line that says what the data say.
 """
 
 import unicodedata

@@ -1,7 +1,7 @@
 """Sections as one HTML file that stands by itself: no script, no request, nothing to install, for screen and paper.
 
 The policy in its head forbids everything but its own style sheet, so that even a text which escaped the escaping could
-do nothing. All words pass through `escape`. Next: `markdown.py`, the same for people who read files.
+do nothing. All words pass through `escape`.
 """
 
 import html

@@ -3,7 +3,7 @@
 They are drawn at the size at which they are read, 360 units wide, so that a letter is as large on a telephone as on a
 wide screen. Colours are variables of the page's style (`style.py`), so that light and dark, screen and paper need no
 second picture. `role="img"`, a title and a description say to a screen reader what the others see; the numbers
-themselves stand in a table beside the picture, which is the page's part. Next: `sections.py`, which has them drawn.
+themselves stand in a table beside the picture, which is the page's part.
 """
 
 import html

@@ -1,6 +1,6 @@
 """A run's report in words, pictures and tables: from its plain record to sections of `blocks`.
 
-Sections stand in the order in which a person asks. Next: `page.py` and `markdown.py`, which render them.
+Sections stand in the order in which a person asks.
 """
 
 from .answer_section import answer_blocks

@@ -2,7 +2,7 @@
 in.
 
 All three should be chance. AUROC 0.5 is chance, 1 is certainty; with several classes it is that of the class which is
-told best from the rest. Next: `data_facts.py`.
+told best from the rest.
 """
 
 import re

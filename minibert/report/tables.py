@@ -1,4 +1,4 @@
-"""Tables for a terminal: plain text of at most 80 columns, the same on a screen and in a file. Next: `words.py`."""
+"""Tables for a terminal: plain text of at most 80 columns, the same on a screen and in a file."""
 
 import statistics
 import textwrap

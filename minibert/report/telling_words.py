@@ -3,7 +3,7 @@
 Words are counted once per text. A word's pull towards a class is the difference between two shares, that of the
 class's texts which hold it and that of the others, in standard errors (the root of Pearson's chi-squared).
 A shortcut is a word, or a mark like "7/10", that by itself all but decides: a classifier may learn it instead of the
-language. Next: `data_facts.py`.
+language.
 """
 
 import re

@@ -34,6 +34,15 @@ WEIGHTS = [0.4, 1.7]  # of the classes
 NO_GRADIENT = (".key.bias", ".k_lin.bias")
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """As many threads here as in each process of a job: another number rounds otherwise, and choices turn on that."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def torchrun(count, *arguments, environment=()):
     """A finished job: `torchrun --nproc-per-node COUNT ARGUMENTS`."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]

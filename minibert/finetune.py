@@ -34,8 +34,8 @@ def main(argv=None):
 def run(options, processes):
     """One run, in one process or in several: the first one talks and writes. Returns the exit code."""
     from .experiment import explain_mistakes, run_rows, vectors_of_texts
-    from .job import prepare, weights_hash
-    from .plumbing.checkpoint import commit_of
+    from .job import prepare
+    from .plumbing.checkpoint import commit_of, weights_hash
     from .plumbing.push import check_push, push
     from .plumbing.resume import machine
     from .plumbing.tracking import check_tracker, tracking

@@ -20,7 +20,7 @@ from .evaluate import compute_all, predict
 from .head import HEADS, LinearHead, average_windows, pool
 from .metrics import softmax
 from .plumbing import processes
-from .plumbing.checkpoint import read_safetensors, write_safetensors
+from .plumbing.checkpoint import read_safetensors, weights_hash, write_safetensors
 from .plumbing.files import UserError, cache_folder
 from .train import TrainSettings, train
 
@@ -102,12 +102,10 @@ def checksum(vectors):
 
 def fingerprint(encoder, examples, poolings, device, precision):
     """A hash of everything that decides the features, the code that computes them included."""
-    decides = [asdict(encoder.config), poolings, device.type, precision, torch.__version__]
+    decides = [asdict(encoder.config), weights_hash(encoder), poolings, device.type, precision, torch.__version__]
     digest = hashlib.sha256(json.dumps(decides).encode())
     for path in sorted(path for pattern in CODE for path in Path(__file__).parent.glob(pattern)):
         digest.update(path.read_bytes())
-    for name, tensor in sorted(encoder.state_dict().items()):
-        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
     digest.update(np.asarray(examples.lengths, dtype="<i8").tobytes())  # which windows are one text
     for sequence in examples.sequences:
         digest.update(len(sequence.ids).to_bytes(4, "little") + sequence.first_length.to_bytes(4, "little"))

@@ -145,15 +145,6 @@ def fingerprint(task, also):
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def weights_hash(encoder):
-    """A hash of all the weights of a model."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(encoder.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy())
-    return digest.hexdigest()
-
-
 # ---- in words
 
 

@@ -481,7 +481,8 @@ def test_two_predicted_classes_are_no_collapse():
     ],
 )
 def test_the_difference_is_put_into_words(frozen, finetuned, points, verdict):
-    line = words.difference_line(np.array([0, 1] * 50), np.array(frozen), np.array(finetuned))
+    difference = metrics.paired_bootstrap(np.array([0, 1] * 50), np.array(frozen), np.array(finetuned))
+    line = words.difference_words(dict(zip(("points", "low", "high"), difference, strict=True)))
     assert verdict in line
     assert f": {points} points" in line
 

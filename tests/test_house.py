@@ -147,8 +147,6 @@ def test_every_public_name_of_the_package_can_be_had():
 
 @pytest.mark.parametrize("command", ["finetune", "predict", "distill", "parity", "explore"])
 def test_help_answers_without_pytorch(command):
-    if not any(name in FILES for name in (command, f"{command}.__main__")):
-        pytest.skip(f"there is no {command} yet")
     code = (
         "import sys; sys.modules['torch'] = None; import runpy; sys.argv = ['x', '--help']; "
         f"runpy.run_module('minibert.{command}', run_name='__main__')"

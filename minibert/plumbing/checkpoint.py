@@ -1,6 +1,7 @@
 """A checkpoint on disk: its folder, from a path or from the Hub, and the tensors in its safetensors files."""
 
 import contextlib
+import hashlib
 import re
 import sys
 from pathlib import Path
@@ -137,3 +138,12 @@ def commit_of(folder):
     folder = Path(folder)
     is_commit = folder.parent.name == "snapshots" and re.fullmatch(r"[0-9a-f]{40}", folder.name)
     return folder.name if is_commit else None
+
+
+def weights_hash(module):
+    """A hash of all the weights of a module, names included."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy())
+    return digest.hexdigest()

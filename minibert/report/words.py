@@ -4,7 +4,6 @@ import statistics
 
 import numpy as np
 
-from .. import metrics
 from .tables import TITLES
 
 SHORT = {"majority": "the majority", "bag-of-words": "the bag of words", "untrained": "the untrained encoder",
@@ -49,12 +48,6 @@ def difference_words(difference):
         f"fine-tuned minus frozen: {100 * difference['points']:+.2f} points of accuracy, 95% interval {low:+.1f} to "
         f"{high:+.1f} (paired bootstrap over test texts): {verdict}."
     )
-
-
-def difference_line(labels, frozen, finetuned):
-    """The paired bootstrap of fine-tuned minus frozen accuracy, in words."""
-    points, low, high = metrics.paired_bootstrap(labels, frozen, finetuned)
-    return difference_words({"points": points, "low": low, "high": high})
 
 
 def notes(record, run):

@@ -139,6 +139,9 @@ def layer_and_head(text):
 def main(argv=None):
     """Run the command; returns its exit code."""
     options = parse(argv)
+    from .plumbing import processes
+
+    processes.refuse("predict")
     if options.serve:
         return serve(options)
     classifier = load_classifier(options.run, not options.attention, options.device, options.precision)

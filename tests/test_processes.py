@@ -20,6 +20,7 @@ from test_train import CPU, tiny_classifier, token_examples
 
 import minibert
 from minibert import finetune
+from minibert import predict as predict_command
 from minibert.distill import __main__ as distill
 from minibert.evaluate import predict
 from minibert.plumbing import processes
@@ -206,6 +207,8 @@ def test_a_command_that_is_one_process_says_so(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "4")
     with pytest.raises(UserError, match="predict runs in one process; start it without torchrun"):
         processes.refuse("predict")
+    with pytest.raises(UserError, match="predict runs in one process; start it without torchrun"):
+        predict_command.main(["runs/nothing", "a text"])
 
 
 if __name__ == "__main__":

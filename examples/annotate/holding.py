@@ -49,7 +49,7 @@ class Functions:
     def named(self, function):
         """(what of the story a function names, the functions of its own file that it names or takes as fixtures)."""
         found, helpers, parameters = set(), set(), {one.arg for one in function.args.args}
-        own = own_names(function) - set(self.imported)
+        own = own_names(function)
         for node in ast.walk(function):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
                 module, there = self.imported.get(node.value.id, (None, None))

@@ -92,7 +92,7 @@ def rows(source):
         if number in prose:
             if not fresh:  # a comment of several lines is one text
                 result.append(Row())
-            add_comment(result[-1], prose[number], fresh and bool(result[-1].prose))
+            add_comment(result[-1], prose[number], number - 1 in prose and bool(result[-1].prose))
             fresh = True
             continue
         if number in heads:

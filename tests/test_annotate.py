@@ -241,12 +241,11 @@ def run(*arguments, **environment):
 
 
 def test_the_command_writes_the_same_bytes_every_time(pages, tmp_path):
-    for seed in ("1", "2"):
-        done = run("--output", tmp_path / seed, PYTHONHASHSEED=seed)
-        assert done.returncode == 0 and done.stdout.startswith(f"{len(pages)} pages; begin with ")
-    for name, text in pages.items():
-        first, second = ((tmp_path / seed / name).read_bytes() for seed in ("1", "2"))
-        assert first == second == text.encode(), name
+    """A process with other hashes, and so with other orders of sets, writes what this one has made."""
+    done = run("--output", tmp_path / "new" / "site", PYTHONHASHSEED="7")
+    assert done.returncode == 0 and done.stdout.startswith(f"{len(pages)} pages; begin with ")
+    written = {path.name: path.read_text(encoding="utf-8") for path in (tmp_path / "new" / "site").iterdir()}
+    assert written == pages
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):

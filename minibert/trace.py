@@ -1,9 +1,8 @@
 """`python -m minibert.trace "a fine film"`: a sentence's way through the model, number by number, as one page.
 
-Nothing is computed here a second time in order to be shown. The model of `model.py` runs as it is, with plain layers,
-while a hook on each of its modules notes three things: what went in, what came out, and the line of the source that
-made the call, which is read off Python's own stack. What the page says of embeddings, attention, layers, pooling and
-head is taken from these notes.
+The model of `model.py` runs as it is, with plain layers, while a hook on each of its modules notes three things: what
+went in, what came out, and the line of the source that made the call, which is read off Python's own stack. What the
+page says of embeddings, attention, layers, pooling and head is taken from these notes.
 
 Then the notes are checked against each other, by arithmetic of their own in float64: three vectors have to add up to
 what LayerNorm was given, softmax rows to one, a weighted sum of the pooled vector's numbers to the logits. A picture

@@ -55,14 +55,14 @@ def attention_blocks(record):
     if not layers:
         return []
     blocks = [
-        paragraph("In each layer, each head asks for every piece: from which others do I take? A piece's query is "
-                  "compared with every key; softmax makes shares of 1 of it, the weights; the pieces' values, in these "
-                  "shares, are what the head gathers."),
+        paragraph("In each layer, each head decides for every piece from which pieces it takes. The piece's query is "
+                  "compared with every key, and softmax turns the scores into weights that sum to 1. The head gathers "
+                  "the pieces' values in these proportions."),
         source(record["lines"], "query", "key", "value", "scores", "softmax", "context", "attention output"),
-        paragraph("A row is a piece that takes, a column one that it takes from, in the order of the text; the darker, "
-                  "the larger the weight (its square root, so that small ones show). A dark diagonal takes from the "
-                  "piece itself, a dark column is one piece from which all take, often a special one. Each picture "
-                  "leads to a larger one with the pieces' names."),
+        paragraph("Each row is a piece that takes, each column a piece that it takes from, in the order of the text. The "
+                  "darker a cell, the larger the weight (its square root is drawn, so that small ones show). On a dark "
+                  "diagonal, pieces take from themselves; a dark column is one piece from which all take, often a "
+                  "special one. Each picture leads to a larger one with the pieces' names."),
         {"kind": "heads", "names": map_names(pieces), "layers": [
             [(f"layer {i}, head {j}", head_map(weights, f"layer {i}, head {j}"))
              for j, weights in enumerate(layer["attention"], 1)]
@@ -145,7 +145,7 @@ def size_picture(record, means):
     return picture(
         title, pictures.lines(title, "Euclidean length after each layer; 0 is after the embeddings.", series, "layer",
                               "length"),
-        "After each layer; layer 0 are the embeddings. LayerNorm makes every vector equally long, and then its learned "
+        "After each layer; layer 0 is what the embeddings give. LayerNorm makes every vector equally long, and then its learned "
         "scale, which differs from number to number, stretches some directions more than others.",
         ["layer", "mean", first], rows,
     )  # fmt: skip

@@ -46,7 +46,7 @@ def render_trace(record):
         ("Words that decided", word_blocks(record)),
         ("Do the parts add up?", check_blocks(record)),
     ]
-    return render(f"The way of “{legible(record['text'], 60)}”", facts,
+    return render(f"“{legible(record['text'], 60)}”, step by step", facts,
                   [(title, blocks) for title, blocks in sections if blocks])  # fmt: skip
 
 

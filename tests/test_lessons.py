@@ -1,0 +1,125 @@
+"""The lessons of examples/: each runs alone and offline, shows what it claims, draws its picture, and can fail.
+
+A new lesson takes a line in LESSONS, a line in BROKEN for what would make a claim of its untrue, and a row in
+examples/README.md.
+"""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+README = EXAMPLES / "README.md"
+SVG = "{http://www.w3.org/2000/svg}"
+
+# Under about four seconds, or only for `pytest -m slow`; the picture is the same on every machine to the printed digits
+# ("same"), depends on it ("drawn"), or there is none (None).
+#   lesson, pace, picture
+LESSONS = (
+)  # fmt: skip
+
+# A change to a lesson's text that makes a claim untrue, and words of the claim that has to fail then.
+#   lesson, text, what stands in its place, words of the claim
+BROKEN = (
+)  # fmt: skip
+
+NO_NETWORK = """
+import socket
+
+def refuse(*_):
+    raise OSError("a lesson asked for the network")
+
+socket.socket.connect = socket.getaddrinfo = refuse
+"""
+
+
+def table(rows):
+    """The rows as test cases; those of slow lessons marked so."""
+    slow = {name for name, pace, _ in LESSONS if pace == "slow"}
+    return [pytest.param(*row, marks=[pytest.mark.slow] if row[0] in slow else [], id=row[0]) for row in rows]
+
+
+def run(program, folder, *arguments):
+    """Run a lesson as a reader does, in an empty folder, without a network and with no cache but a new one."""
+    (folder / "site").mkdir()
+    (folder / "work").mkdir()
+    (folder / "site" / "sitecustomize.py").write_text(NO_NETWORK)
+    paths = [folder / "site", EXAMPLES.parent, EXAMPLES]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, paths)), "MINIBERT_CACHE": str(folder / "cache")}
+    return subprocess.run(
+        [sys.executable, str(program), "--pictures", str(folder / "pictures"), *arguments],
+        cwd=folder / "work", env=env, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name, pace, picture", table(LESSONS))
+def test_a_lesson_runs_offline_shows_what_it_claims_and_draws_its_picture(name, pace, picture, tmp_path):
+    done = run(EXAMPLES / f"{name}.py", tmp_path)
+    assert done.returncode == 0, done.stderr
+    claims = done.stdout.split("What this showed\n")[1].strip().splitlines()
+    assert len(claims) >= 2 and all(claim.startswith("- ") for claim in claims)
+    assert not list((tmp_path / "work").iterdir())
+    drawn = {path.name: path for path in (tmp_path / "pictures").glob("*")}
+    assert set(drawn) == ({f"{name}.svg"} if picture else set())
+    if picture == "same":
+        assert drawn[f"{name}.svg"].read_bytes() == (EXAMPLES / "pictures" / f"{name}.svg").read_bytes()
+    for path in drawn.values():
+        check_picture(path)
+
+
+@pytest.mark.parametrize("name, text, other, claim", table(BROKEN))
+def test_a_claim_fails_when_what_it_says_is_not_so(name, text, other, claim, tmp_path):
+    source = (EXAMPLES / f"{name}.py").read_text(encoding="utf-8")
+    assert source.count(text) == 1, "the text to change is no longer in the lesson, or more than once"
+    program = tmp_path / f"{name}.py"
+    program.write_text(source.replace(text, other), encoding="utf-8")
+    done = run(program, tmp_path)
+    assert done.returncode == 1 and "AssertionError" in done.stderr, done.stdout + done.stderr
+    assert claim in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("name, pace, picture", [pytest.param(*row, id=row[0]) for row in LESSONS])
+def test_every_cell_of_a_lesson_is_marked_right(name, pace, picture):
+    text = (EXAMPLES / f"{name}.py").read_text(encoding="utf-8")
+    assert text.startswith("# %% [markdown]\n# # ")
+    cells = re.split(r"^(?=# ?%%)", text, flags=re.M)[1:]
+    assert {cell.splitlines()[0] for cell in cells} == {"# %% [markdown]", "# %%"}
+    for cell in cells:
+        marker, *lines = cell.splitlines()
+        if marker.endswith("[markdown]"):
+            assert any(lines) and all(line == "" or line == "#" or line.startswith("# ") for line in lines), cell
+        else:
+            assert ast.parse(cell).body, cell  # whole statements, and at least one
+    assert 'print("What this showed")' in cells[-1]
+    assert len(text.splitlines()) <= 200
+
+
+def test_the_table_and_the_readme_know_every_lesson_and_every_picture():
+    lessons = {path.stem for path in EXAMPLES.glob("*.py") if path.read_text(encoding="utf-8").startswith("# %%")}
+    assert lessons == {name for name, *_ in LESSONS}
+    assert {name for name, *_ in BROKEN} == lessons
+    readme = README.read_text(encoding="utf-8")
+    linked = re.findall(r"\]\((?!https?:)([^)#]+)\)", readme)
+    assert all((EXAMPLES / target).exists() for target in linked)
+    wanted = {f"{name}.py" for name in lessons} | {f"pictures/{name}.svg" for name, _, picture in LESSONS if picture}
+    assert wanted <= set(linked)
+
+
+@pytest.mark.parametrize("path", sorted((EXAMPLES / "pictures").glob("*.svg")), ids=lambda path: path.stem)
+def test_a_picture_is_small_and_has_words_for_those_who_do_not_see_it_and_colours_for_the_dark(path):
+    check_picture(path)
+
+
+def check_picture(path):
+    root = ElementTree.parse(path).getroot()
+    assert root.tag == f"{SVG}svg" and root.get("role") == "img"
+    assert all(len(root.find(SVG + tag).text) > 10 for tag in ("title", "desc"))
+    assert "prefers-color-scheme:dark" in root.find(f"{SVG}style").text
+    assert "max-width:100%" in root.find(f"{SVG}style").text
+    assert path.stat().st_size < 40_000

@@ -58,7 +58,7 @@ def grid(title, description, values, rows, columns, high=1.0, form="{:.2f}", cor
     margin = min(120, 16 + WIDE * max(map(letters, rows)))
     size = min(40.0, (WIDTH - margin - 6) / len(columns))
     tall = min(size, 30.0)
-    turned = any(letters(name) > size / LETTER for name in columns)
+    turned = any(WIDE * letters(name) > size for name in columns)
     room = 14 + (0.9 * LETTER * min(14, max(map(letters, columns))) if turned else 0)
     top = room + (16 if corner else 4)
     parts = [text(2, 11, corner, kind="small")] if corner else []

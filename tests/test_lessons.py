@@ -23,6 +23,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 #   lesson, pace, picture
 LESSONS = (
     ("attention_by_hand", "quick", "same"),
+    ("every_tensor", "quick", "same"),
 )  # fmt: skip
 
 # A change to a lesson's text that makes a claim untrue, and words of the claim that has to fail then.
@@ -32,6 +33,13 @@ BROKEN = (
      "padding gets a share of exactly 0"),
     ("attention_by_hand", "(query[:, part] @ key[:, part].T / math.sqrt(D))", "(query[:, part] @ key[:, part].T)",
      "so are the shares of all"),
+    ("every_tensor", "layer_norm(word[ids] + position[: ids.shape[1]], ", "layer_norm(word[ids], ",
+     "the hidden states are the model's"),
+    ("every_tensor", 'x = layer_norm(x + attention(x, mask, f"{name}.attention"), f"{name}.sa_layer_norm")', "",
+     "no tensor of the file is left over"),
+    ("every_tensor", "range(layers)", "range(layers - 1)", "no tensor of the file is left over"),
+    ("every_tensor", "x * 0.5 * (1 + torch.erf(x / math.sqrt(2)))",
+     'torch.nn.functional.gelu(x, approximate="tanh")', "the hidden states are the model's"),
 )  # fmt: skip
 
 NO_NETWORK = """

@@ -24,6 +24,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 LESSONS = (
     ("attention_by_hand", "quick", "same"),
     ("every_tensor", "quick", "same"),
+    ("padding_and_masks", "slow", "drawn"),
 )  # fmt: skip
 
 # A change to a lesson's text that makes a claim untrue, and words of the claim that has to fail then.
@@ -40,6 +41,8 @@ BROKEN = (
     ("every_tensor", "range(layers)", "range(layers - 1)", "no tensor of the file is left over"),
     ("every_tensor", "x * 0.5 * (1 + torch.erf(x / math.sqrt(2)))",
      'torch.nn.functional.gelu(x, approximate="tanh")', "the hidden states are the model's"),
+    ("padding_and_masks", "(scores + mask).softmax(dim=-1)", "scores.softmax(dim=-1)",
+     "with the right mask a text gets the same logit"),
 )  # fmt: skip
 
 NO_NETWORK = """

@@ -25,6 +25,7 @@ LESSONS = (
     ("attention_by_hand", "quick", "same"),
     ("every_tensor", "quick", "same"),
     ("padding_and_masks", "slow", "drawn"),
+    ("wordpiece_by_hand", "quick", None),
 )  # fmt: skip
 
 # A change to a lesson's text that makes a claim untrue, and words of the claim that has to fail then.
@@ -43,6 +44,9 @@ BROKEN = (
      'torch.nn.functional.gelu(x, approximate="tanh")', "the hidden states are the model's"),
     ("padding_and_masks", "(scores + mask).softmax(dim=-1)", "scores.softmax(dim=-1)",
      "with the right mask a text gets the same logit"),
+    ("wordpiece_by_hand", "if len(word) > 100:", "if len(word) >= 100:", "our pieces are the library's"),
+    ("wordpiece_by_hand", 'return ["[UNK]"]\n        found', 'return found + ["[UNK]"]\n        found',
+     "our pieces are the library's"),
 )  # fmt: skip
 
 NO_NETWORK = """

@@ -145,7 +145,7 @@ hard = {
 every = sorted(from_reviews | from_vocabulary | hard | {word.upper() for word in from_reviews})
 different = [word for word in every if tokenize(word) != by_library(word)]
 whole_texts = [text for text in texts if tokenize(text) != by_library(text)]
-print(f"\n{len(from_reviews):,} words of reviews, also in capitals; {len(from_vocabulary):,} pieces; {len(hard)} others")
+print(f"\n{len(from_reviews):,} words of reviews, also in capitals; {len(from_vocabulary):,} pieces; {len(hard)} more")
 print(f"{len(every):,} different ones: {len(different)} tokenized differently {different[:5]}")
 print(f"{len(texts):,} whole reviews: {len(whole_texts)} tokenized differently")
 

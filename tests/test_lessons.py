@@ -26,6 +26,7 @@ LESSONS = (
     ("every_tensor", "quick", "same"),
     ("padding_and_masks", "slow", "drawn"),
     ("wordpiece_by_hand", "quick", None),
+    ("accumulation", "slow", "same"),
 )  # fmt: skip
 
 # A change to a lesson's text that makes a claim untrue, and words of the claim that has to fail then.
@@ -47,6 +48,7 @@ BROKEN = (
     ("wordpiece_by_hand", "if len(word) > 100:", "if len(word) >= 100:", "our pieces are the library's"),
     ("wordpiece_by_hand", 'return ["[UNK]"]\n        found', 'return found + ["[UNK]"]\n        found',
      "our pieces are the library's"),
+    ("accumulation", "return losses.sum() / total", "return losses.mean() / parts", "gives the full batch's gradient"),
 )  # fmt: skip
 
 NO_NETWORK = """

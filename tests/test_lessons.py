@@ -24,6 +24,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 LESSONS = (
     ("attention_by_hand", "quick", "same"),
     ("every_tensor", "quick", "same"),
+    ("precisions", "quick", "drawn"),
 )  # fmt: skip
 
 # A change to a lesson's text that makes a claim untrue, and words of the claim that has to fail then.
@@ -40,6 +41,9 @@ BROKEN = (
     ("every_tensor", "range(layers)", "range(layers - 1)", "no tensor of the file is left over"),
     ("every_tensor", "x * 0.5 * (1 + torch.erf(x / math.sqrt(2)))",
      'torch.nn.functional.gelu(x, approximate="tanh")', "the hidden states are the model's"),
+    ("precisions", "(loss * scale).backward()", "loss.backward()", "a loss times 65,536 saves them"),
+    ("precisions", "numbers.abs().amax(dim=1, keepdim=True) if per_row else numbers.abs().max()", "numbers.abs().max()",
+     "one large row spoils an int8 product"),
 )  # fmt: skip
 
 NO_NETWORK = """

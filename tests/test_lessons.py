@@ -27,6 +27,7 @@ LESSONS = (
     ("padding_and_masks", "slow", "drawn"),
     ("wordpiece_by_hand", "quick", None),
     ("accumulation", "slow", "same"),
+    ("precisions", "quick", "drawn"),
 )  # fmt: skip
 
 # A change to a lesson's text that makes a claim untrue, and words of the claim that has to fail then.
@@ -49,6 +50,9 @@ BROKEN = (
     ("wordpiece_by_hand", 'return ["[UNK]"]\n        found', 'return found + ["[UNK]"]\n        found',
      "our pieces are the library's"),
     ("accumulation", "return losses.sum() / total", "return losses.mean() / parts", "gives the full batch's gradient"),
+    ("precisions", "(loss * scale).backward()", "loss.backward()", "a loss times 65,536 saves them"),
+    ("precisions", "numbers.abs().amax(dim=1, keepdim=True) if per_row else numbers.abs().max()", "numbers.abs().max()",
+     "one large row spoils an int8 product"),
 )  # fmt: skip
 
 NO_NETWORK = """

@@ -27,6 +27,7 @@ LESSONS = (
     ("padding_and_masks", "slow", "drawn"),
     ("wordpiece_by_hand", "quick", None),
     ("accumulation", "slow", "same"),
+    ("collapse", "slow", "drawn"),
 )  # fmt: skip
 
 # A change to a lesson's text that makes a claim untrue, and words of the claim that has to fail then.
@@ -49,6 +50,10 @@ BROKEN = (
     ("wordpiece_by_hand", 'return ["[UNK]"]\n        found', 'return found + ["[UNK]"]\n        found',
      "our pieces are the library's"),
     ("accumulation", "return losses.sum() / total", "return losses.mean() / parts", "gives the full batch's gradient"),
+    ("collapse", '"usual settings": (raw, test_raw, 2e-5', '"usual settings": (scaled, test_scaled, 1e-3',
+     "usual settings never say"),
+    ("collapse", "centred, test_centred = raw - mean, test_raw - mean", "centred, test_centred = raw, test_raw",
+     "the mean taken off alone"),
 )  # fmt: skip
 
 NO_NETWORK = """

@@ -142,6 +142,19 @@ def test_a_picture_is_small_and_has_words_for_those_who_do_not_see_it_and_colour
     check_picture(path)
 
 
+@pytest.mark.parametrize("arguments", [["--pictures"], ["--pictures", "{file}/pictures"]], ids=["no folder", "a file"])
+def test_where_a_picture_cannot_go_one_line_says_so(arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    import drawing
+
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setattr(sys, "argv", ["x.py", *(word.format(file=tmp_path / "file") for word in arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        drawing.save("picture", drawing.grid("a title", "a description", [[0.5]], ["row"], ["column"]))
+    assert stopped.value.code == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
 def check_picture(path):
     root = ElementTree.parse(path).getroot()
     assert root.tag == f"{SVG}svg" and root.get("role") == "img"

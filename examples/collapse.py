@@ -153,9 +153,9 @@ print(f"its scores: {base['scores'].mean():.3f} on average, give or take {base['
 # ## What mends it
 #
 # By AUROC, a larger rate or features less their mean are each most of the way, and scaling with the larger rate is best
-# on the reviews; ten times the updates, or larger features, help little. All three are too much of a good thing for four hundred
-# reviews: the layer begins to learn its texts by heart. `frozen.py` in minibert therefore scales, and solves the
-# regression to its end under an L2 penalty that is chosen on validation.
+# on the reviews; ten times the updates, or larger features, help little. All three are too much of a good thing for
+# four hundred reviews: the layer begins to learn its texts by heart. `frozen.py` in minibert therefore scales, and
+# solves the regression to its end under an L2 penalty that is chosen on validation.
 #
 # Look at accuracy last. On the reviews it *falls* while more of the rare ones are found: always saying the common class
 # is hard to beat by accuracy, and useless. So no table should stand without the majority's row.

@@ -28,6 +28,7 @@ LESSONS = (
     ("wordpiece_by_hand", "quick", None),
     ("accumulation", "slow", "same"),
     ("collapse", "slow", "drawn"),
+    ("precisions", "quick", "drawn"),
 )  # fmt: skip
 
 # A change to a lesson's text that makes a claim untrue, and words of the claim that has to fail then.
@@ -54,6 +55,9 @@ BROKEN = (
      "usual settings never say"),
     ("collapse", "centred, test_centred = raw - mean, test_raw - mean", "centred, test_centred = raw, test_raw",
      "the mean taken off alone"),
+    ("precisions", "(loss * scale).backward()", "loss.backward()", "a loss times 65,536 saves them"),
+    ("precisions", "numbers.abs().amax(dim=1, keepdim=True) if per_row else numbers.abs().max()", "numbers.abs().max()",
+     "one large row spoils an int8 product"),
 )  # fmt: skip
 
 NO_NETWORK = """

@@ -106,6 +106,27 @@ def has_fused_product():
     return has_vnni and hasattr(torch.ops.onednn, "qlinear_pointwise")
 
 
+def plain_linear(x, weight, bias):
+    """What `Int8Linear` computes, slowly and step by step: x [M, K], weight [N, K], bias [N] -> [M, N]."""
+    x_steps = x.abs().amax(1, keepdim=True) / LEVELS  # [M, 1]: a step for each row
+    weight_steps = weight.abs().amax(1, keepdim=True) / LEVELS  # [N, 1]: and for each output channel
+    x_levels = (x / x_steps).round().to(torch.int32)
+    weight_levels = (weight / weight_steps).round().to(torch.int32)
+    sums = x_levels @ weight_levels.t()  # [M, N], exact
+    return sums * x_steps * weight_steps.t() + bias
+
+
+def expected_error(x, weight):
+    """How far rounding moves an output, root mean square: x [M, K], weight [N, K] -> [M, N].
+
+    The error of a sum is sum_k (error of x) w + x (error of w); each error has a spread of step / sqrt(12).
+    """
+    x_steps, weight_steps = (part.abs().amax(1, keepdim=True) / LEVELS for part in (x, weight))
+    of_x = x_steps * weight.norm(dim=1)  # [M, N]
+    of_weight = x.norm(dim=1, keepdim=True) * weight_steps.t()
+    return (of_x.square() + of_weight.square()).div(12).sqrt()
+
+
 class Attention(model.Attention):
     """`model.Attention` in int8: query, key and value share their rounded input. It forms no probabilities to return.
 

@@ -85,18 +85,23 @@ def load_classifier(model, fast=True, device="cpu", precision="fp32"):
     precision: among those of the command line; the weights on the disk stay as they are.
     """
     from .load import read_classifier, read_tokenizer
-    from .plumbing.checkpoint import find_checkpoint
     from .tokenizer import check_vocabulary
 
-    for part in PARTS:
-        if (Path(model) / part / "config.json").is_file():
-            model = Path(model) / part
-            break
-    folder = find_checkpoint(model)
+    folder = find_folder(model)
     classifier, extra = read_classifier(folder, fast)
     tokenizer = read_tokenizer(folder)
     check_vocabulary(tokenizer, classifier.encoder.config, folder)
     return TextClassifier(classifier, tokenizer, extra, device, precision)
+
+
+def find_folder(model):
+    """The folder of a checkpoint: of a run's folder the fine-tuned classifier's, else the frozen one's."""
+    from .plumbing.checkpoint import find_checkpoint
+
+    for part in PARTS:
+        if (Path(model) / part / "config.json").is_file():
+            return find_checkpoint(Path(model) / part)
+    return find_checkpoint(model)
 
 
 # ---- the command line

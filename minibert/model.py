@@ -34,6 +34,7 @@ class Embeddings(nn.Module):
     def __init__(self, config):
         super().__init__()
         self.config = config
+        # The vectors of padding learn nothing (padding_idx): no token that counts ever looks at them.
         skipped = config.pad_token_id if config.positions_skip_padding else None
         self.word = nn.Embedding(config.vocab_size, config.hidden_size, padding_idx=config.pad_token_id)
         self.position = nn.Embedding(config.max_position_embeddings, config.hidden_size, padding_idx=skipped)
@@ -101,7 +102,7 @@ class Attention(nn.Module):
         scores = (query / math.sqrt(self.head_width)) @ key.transpose(-1, -2)  # [B, H, T, T]
         if mask is not None:
             scores = scores + mask  # padded keys, before the softmax: their weight becomes exactly 0
-        probabilities = self.dropout(scores.softmax(dim=-1))  # each query's row sums to 1
+        probabilities = self.dropout(scores.softmax(dim=-1))  # before dropout, each query's row sums to 1
         return probabilities @ value, probabilities
 
     def split_heads(self, x):
@@ -160,7 +161,7 @@ class Pooler(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Embeddings, then `num_hidden_layers` layers. `pooler` is a module or None; the heads call it, not `forward`.
+    """Embeddings, then `num_hidden_layers` layers. `pooler` is a module or None; `head.py` calls it, not `forward`.
 
     has_pooler: True or False, or None for what the family has.
     """
@@ -192,7 +193,7 @@ class Encoder(nn.Module):
             hidden, probabilities = layer(hidden, mask)
             if return_attention:
                 attentions.append(probabilities)
-        if None in attentions:
+        if None in attentions:  # the layers have been replaced by others, which return None for them
             raise ValueError("these layers never form the attention probabilities; load the encoder with fast=False")
         result = (*states, hidden) if return_all else hidden
         return (result, tuple(attentions)) if return_attention else result

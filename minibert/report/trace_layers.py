@@ -59,8 +59,8 @@ def attention_blocks(record):
                   "compared with every key, and softmax turns the scores into weights that sum to 1. The head gathers "
                   "the pieces' values in these proportions."),
         source(record["lines"], "query", "key", "value", "scores", "softmax", "context", "attention output"),
-        paragraph("Each row is a piece that takes, each column a piece that it takes from, in the order of the text. The "
-                  "darker a cell, the larger the weight (its square root is drawn, so that small ones show). On a dark "
+        paragraph("Each row is a piece that takes, each column a piece that it takes from, in the order of the text. "
+                  "The darker a cell, the larger the weight (its square root is drawn, so that small ones show). On a dark "
                   "diagonal, pieces take from themselves; a dark column is one piece from which all take, often a "
                   "special one. Each picture leads to a larger one with the pieces' names."),
         {"kind": "heads", "names": map_names(pieces), "layers": [
@@ -145,8 +145,8 @@ def size_picture(record, means):
     return picture(
         title, pictures.lines(title, "Euclidean length after each layer; 0 is after the embeddings.", series, "layer",
                               "length"),
-        "After each layer; layer 0 is what the embeddings give. LayerNorm makes every vector equally long, and then its learned "
-        "scale, which differs from number to number, stretches some directions more than others.",
+        "After each layer; layer 0 is what the embeddings give. LayerNorm makes every vector equally long, and then "
+        "its learned scale, which differs from number to number, stretches some directions more than others.",
         ["layer", "mean", first], rows,
     )  # fmt: skip
 

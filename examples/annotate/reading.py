@@ -212,6 +212,8 @@ def uses(source, story):
         return node.lineno, len(before.decode())
 
     def visit(node, own, inside):
+        if isinstance(node, ast.JoinedStr):  # before Python 3.12, nobody knows where in an f-string a name stands
+            return
         if isinstance(node, (ast.FunctionDef, ast.Lambda)):
             own = own | own_names(node)
         if isinstance(node, ast.ClassDef):

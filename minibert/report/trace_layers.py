@@ -60,8 +60,8 @@ def attention_blocks(record):
                   "the pieces' values in these proportions."),
         source(record["lines"], "query", "key", "value", "scores", "softmax", "context", "attention output"),
         paragraph("Each row is a piece that takes, each column a piece that it takes from, in the order of the text. "
-                  "The darker a cell, the larger the weight (its square root is drawn, so that small ones show). On a dark "
-                  "diagonal, pieces take from themselves; a dark column is one piece from which all take, often a "
+                  "The darker a cell, the larger the weight (its square root is drawn, so that small ones show). On a "
+                  "dark diagonal, pieces take from themselves; a dark column is one piece from which all take, often a "
                   "special one. Each picture leads to a larger one with the pieces' names."),
         {"kind": "heads", "names": map_names(pieces), "layers": [
             [(f"layer {i}, head {j}", head_map(weights, f"layer {i}, head {j}"))

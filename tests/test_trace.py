@@ -295,6 +295,15 @@ def test_a_model_without_layers_has_a_page(folders):
     assert "Attention" not in read(render_trace(record))
 
 
+def test_the_marks_on_pieces_and_the_types_are_explained_where_they_occur(folders):
+    pages = {family: read(render_trace(asked("goodness film", "--model", folders[family]))) for family in FAMILIES}
+    pair = read(render_trace(asked("good", "--pair", "film", "--model", folders["bert"])))
+    assert "##" in pages["bert"] and "goes on with the word before it" in pages["bert"]
+    assert "\u0120 stands for a space" in pages["roberta"] and "\u0120 stands" not in pages["bert"]
+    assert "its type" not in pages["distilbert"] and "1 for the second" not in pages["bert"]
+    assert "its type: 0 for the first text, 1 for the second." in pair
+
+
 # The command
 
 

@@ -84,27 +84,27 @@ def rows(source):
     """The file as `Row`s, in its order. The docstring of the file is its intro and stands in none of them."""
     heads, hidden, nested = outline(source)
     prose = {number: text for number, text in comments(source).items() if number not in nested}
-    result, fresh = [Row()], False
-    for number in range(1, len(source.lines) + 1):
-        line = source.lines[number - 1].strip()
+    result = [Row()]
+
+    def row():
+        """The row to which prose, or a definition, goes: the last one as long as it waits for its code."""
+        if result[-1].code:
+            result.append(Row())
+        return result[-1]
+
+    for number, line in enumerate(source.lines, 1):
         if number in hidden:
             continue
         if number in prose:
-            if not fresh:  # a comment of several lines is one text
-                result.append(Row())
-            add_comment(result[-1], prose[number], number - 1 in prose and bool(result[-1].prose))
-            fresh = True
+            add_comment(row(), prose[number], goes_on=number - 1 in prose)
             continue
         if number in heads:
-            name, docstring = heads[number]
-            if not fresh:
-                result.append(Row())
-            result[-1].name = name
-            result[-1].prose += [docstring] if docstring else []
-        elif not line and result[-1].code and source.lines[number : number + 1] == [""]:
-            result.append(Row())  # two empty lines: another thing begins
-        fresh = False if line else fresh
-        if line or result[-1].code:
+            found = row()
+            found.name, docstring = heads[number]
+            found.prose += [docstring] if docstring else []
+        elif not line.strip() and source.lines[number : number + 1] == [""]:
+            row()  # two empty lines: another thing begins
+        if line.strip() or result[-1].code:
             result[-1].code.append(number)
     for row in result:
         while row.code and not source.lines[row.code[-1] - 1].strip():
@@ -113,10 +113,11 @@ def rows(source):
 
 
 def add_comment(row, text, goes_on):
+    """goes_on: the line before is a comment, too; then both are one text."""
     heading = HEADING.fullmatch(text)
     if heading:
         row.heading = heading[1]
-    elif goes_on:
+    elif goes_on and row.prose:
         row.prose[-1] += "\n" + text.removeprefix("# ").removeprefix("#")
     else:
         row.prose.append(text.removeprefix("# ").removeprefix("#"))

@@ -14,7 +14,7 @@ import torch
 from . import baselines, metrics
 from .evaluate import predict
 from .explain import FIRST_STEPS, explain
-from .fast import touched_rows
+from .fast import quantize, touched_rows
 from .frozen import encode, fit_heads
 from .head import NATIVE, Classifier
 from .job import describe_training, fingerprint, frozen_poolings
@@ -218,6 +218,8 @@ def frozen_features(job):
     if options.compile:
         encoder = read_encoder(job.checkpoint)  # another one: fine-tuning compiles its own
         encoder.compile(dynamic=True)
+    if job.precision == "int8":
+        encoder = quantize(read_encoder(job.checkpoint))  # another one: the classifier is saved with whole weights
     poolings = frozen_poolings(options, encoder)
     features, encoded = {}, 0
     for part, examples in job.examples.items():

@@ -7,8 +7,9 @@ is how positions are counted. One legend names the axes of every tensor in this 
     B  texts in the batch       H  attention heads                E  hidden_size = H * D
     T  tokens in a text         D  width of one head              F  intermediate_size
 
-Sources: Vaswani et al. 2017 (attention, section 3), Devlin et al. 2019 (BERT), Sanh et al. 2019 (DistilBERT),
-Liu et al. 2019 (RoBERTa), Clark et al. 2020 (ELECTRA).
+Sources: Vaswani et al. 2017, arXiv 1706.03762 (attention, section 3); Devlin et al. 2019, arXiv 1810.04805 (BERT);
+Sanh et al. 2019, arXiv 1910.01108 (DistilBERT); Liu et al. 2019, arXiv 1907.11692 (RoBERTa); Clark et al. 2020,
+arXiv 2003.10555 (ELECTRA).
 """
 
 import math

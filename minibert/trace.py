@@ -289,7 +289,7 @@ def compared(name, pairs):
 
 
 def normalised(norm, x):
-    """LayerNorm by hand, in float64 (Ba et al. 2016, equation 4)."""
+    """LayerNorm by hand, in float64 (Ba et al. 2016, arXiv 1607.06450, equation 4)."""
     x = x.double()
     x = (x - x.mean(dim=-1, keepdim=True)) / (x.var(dim=-1, keepdim=True, correction=0) + norm.eps).sqrt()
     return x * norm.weight.double() + norm.bias.double()

@@ -2,7 +2,7 @@
 
 from . import pictures
 from .blocks import fold, paragraph, picture, source, table
-from .trace_pictures import head_map, large_map, piece_name, strips
+from .trace_pictures import head_map, large_map, map_names, piece_name, strips
 
 BY_HAND = 8  # numbers of a vector that stand under its picture: few enough to be added up by hand
 
@@ -13,10 +13,11 @@ def embedding_blocks(record):
     names = list(found["vectors"])
     looked_up = names[: names.index("sum")]
     shown = piece_name(pieces[found["shown"]]["piece"], 24)
+    *others, last = looked_up
     count = "Two" if len(looked_up) == 2 else "Three"
     blocks = [
-        paragraph(f"{count} vectors are looked up for each piece, one for its {' and one for its '.join(looked_up)}, "
-                  "and added."),
+        paragraph(f"{count} vectors are looked up for each piece, for its {', '.join(others)} and {last}, and "
+                  "added."),
         source(record["lines"], "word", "token type"),
         paragraph("LayerNorm then takes away the mean of a vector's numbers, divides by their standard deviation, and "
                   "scales and shifts each number by amounts that were learned."),
@@ -62,7 +63,7 @@ def attention_blocks(record):
                   "the larger the weight (its square root, so that small ones show). A dark diagonal takes from the "
                   "piece itself, a dark column is one piece from which all take, often a special one. Each picture "
                   "leads to a larger one with the pieces' names."),
-        {"kind": "heads", "layers": [
+        {"kind": "heads", "names": map_names(pieces), "layers": [
             [(f"layer {i}, head {j}", head_map(weights, f"layer {i}, head {j}"))
              for j, weights in enumerate(layer["attention"], 1)]
             for i, layer in enumerate(layers, 1)
@@ -152,7 +153,7 @@ def size_picture(record, means):
 
 def stream_picture(record):
     first = piece_name(record["pieces"][0]["piece"])
-    rows = [("embedded" if i == 0 else f"layer {i}", values) for i, values in enumerate(record["stream"])]
+    rows = [(f"layer {i}", values) for i, values in enumerate(record["stream"])]
     title = f"The first numbers of “{first}”, layer by layer"
     return picture(
         title, strips(title, "Rows of colours: the first piece's vector after each layer.", rows),

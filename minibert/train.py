@@ -200,7 +200,7 @@ def validate(run):
 
 
 class Losses(nn.Module):
-    """An objective's losses as a module: what several processes keep in step."""
+    """An objective's losses as a module, because what keeps several processes in step wraps a module's forward."""
 
     def __init__(self, objective, model):
         super().__init__()

@@ -188,7 +188,7 @@ def test_every_familys_file_takes_any_batch_of_any_length(family, deploy, tmp_pa
 @pytest.mark.slow
 @pytest.mark.parametrize("pairs", [False, True])
 def test_the_printed_lines_run_where_neither_pytorch_nor_minibert_can_be_imported(pairs, deploy, tiny_bert, capsys):
-    change(tiny_bert, pairs=pairs, pooling="mean", max_length=20)
+    change(tiny_bert, pairs=pairs, max_length=20)
     export.main([str(tiny_bert), "--int8"])
     out = capsys.readouterr().out
     script = out[out.index("import json") :].replace("model_int8.onnx", "model.onnx")

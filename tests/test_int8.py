@@ -155,6 +155,15 @@ def test_plain_and_fast_layers_become_the_same(family, product):
     assert 0 < difference(logits[0], exact) <= 0.05 * exact.abs().max().item()
 
 
+@pytest.mark.parametrize("in_bf16", [True, False])
+def test_attentions_softmax_stays_in_floats_of_either_kind(in_bf16, kernel_calls, monkeypatch):
+    monkeypatch.setattr(int8, "multiplies_bf16", lambda: in_bf16)
+    exact = small_classifier("bert")(IDS, MASK).detach()
+    logits = quantize(small_classifier("bert"))(IDS, MASK)
+    assert kernel_calls["fused"] == (0 if in_bf16 else 1)
+    assert 0 < difference(logits, exact) <= 0.05 * exact.abs().max().item()
+
+
 def test_a_long_batch_goes_through_the_feed_forward_network_in_blocks():
     config = dropout_config("bert")
     network = model.FeedForward(config)

@@ -40,6 +40,8 @@ def resolve_precision(name, device):
     """
     if name == "int8" and device.type != "cpu":
         raise UserError("--precision int8: computes on a CPU; add --device cpu, or use bf16 on the GPU")
+    if name == "int8" and not getattr(torch.cpu, "_is_vnni_supported", lambda: False)():
+        return name, "as asked; this CPU has no VNNI instructions for it, so fp32 may be as fast"
     if name != "auto":
         return name, "as asked"
     if device.type == "cuda":

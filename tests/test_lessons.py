@@ -24,7 +24,15 @@ SVG = "{http://www.w3.org/2000/svg}"
 LESSONS = (
     ("attention_by_hand", "quick", "same"),
     ("every_tensor", "quick", "same"),
+    ("padding_and_masks", "slow", "drawn"),
+    ("wordpiece_by_hand", "quick", None),
+    ("accumulation", "slow", "same"),
+    ("collapse", "slow", "drawn"),
     ("precisions", "quick", "drawn"),
+    ("adamw_and_warmup", "slow", "drawn"),
+    ("probe_every_layer", "slow", "drawn"),
+    ("head_and_tail", "slow", "drawn"),
+    ("same_seed", "slow", "drawn"),
 )  # fmt: skip
 
 # A change to a lesson's text that makes a claim untrue, and words of the claim that has to fail then.
@@ -41,9 +49,26 @@ BROKEN = (
     ("every_tensor", "range(layers)", "range(layers - 1)", "no tensor of the file is left over"),
     ("every_tensor", "x * 0.5 * (1 + torch.erf(x / math.sqrt(2)))",
      'torch.nn.functional.gelu(x, approximate="tanh")', "the hidden states are the model's"),
+    ("padding_and_masks", "(scores + mask).softmax(dim=-1)", "scores.softmax(dim=-1)",
+     "with the right mask a text gets the same logit"),
+    ("wordpiece_by_hand", "if len(word) > 100:", "if len(word) >= 100:", "our pieces are the library's"),
+    ("wordpiece_by_hand", 'return ["[UNK]"]\n        found', 'return found + ["[UNK]"]\n        found',
+     "our pieces are the library's"),
+    ("accumulation", "return losses.sum() / total", "return losses.mean() / parts", "gives the full batch's gradient"),
+    ("collapse", '"usual settings": (raw, test_raw, 2e-5', '"usual settings": (scaled, test_scaled, 1e-3',
+     "usual settings never say"),
+    ("collapse", "centred, test_centred = raw - mean, test_raw - mean", "centred, test_centred = raw, test_raw",
+     "the mean taken off alone"),
     ("precisions", "(loss * scale).backward()", "loss.backward()", "a loss times 65,536 saves them"),
     ("precisions", "numbers.abs().amax(dim=1, keepdim=True) if per_row else numbers.abs().max()", "numbers.abs().max()",
      "one large row spoils an int8 product"),
+    ("adamw_and_warmup", "factor *= 1 if corrected else too_large(update + 1)", "factor *= 1",
+     "so it is in the encoder"),
+    ("probe_every_layer", "train(classifier, train_set", "train(put_head(untrained, 'ab', 'mean', 'linear'), train_set",
+     "fine-tuning lifts the last layer"),
+    ("head_and_tail", "None, options.max_length, way)[0]", "None, options.max_length, 'head')[0]",
+     "the tail is worth more than the head"),
+    ("same_seed", "torch.manual_seed(seed)  # dropout", "torch.seed()", "give the same bits"),
 )  # fmt: skip
 
 NO_NETWORK = """

@@ -29,6 +29,10 @@ LESSONS = (
     ("accumulation", "slow", "same"),
     ("collapse", "slow", "drawn"),
     ("precisions", "quick", "drawn"),
+    ("adamw_and_warmup", "slow", "drawn"),
+    ("probe_every_layer", "slow", "drawn"),
+    ("head_and_tail", "slow", "drawn"),
+    ("same_seed", "slow", "drawn"),
 )  # fmt: skip
 
 # A change to a lesson's text that makes a claim untrue, and words of the claim that has to fail then.
@@ -58,6 +62,13 @@ BROKEN = (
     ("precisions", "(loss * scale).backward()", "loss.backward()", "a loss times 65,536 saves them"),
     ("precisions", "numbers.abs().amax(dim=1, keepdim=True) if per_row else numbers.abs().max()", "numbers.abs().max()",
      "one large row spoils an int8 product"),
+    ("adamw_and_warmup", "factor *= 1 if corrected else too_large(update + 1)", "factor *= 1",
+     "so it is in the encoder"),
+    ("probe_every_layer", "train(classifier, train_set", "train(put_head(untrained, 'ab', 'mean', 'linear'), train_set",
+     "fine-tuning lifts the last layer"),
+    ("head_and_tail", "None, options.max_length, way)[0]", "None, options.max_length, 'head')[0]",
+     "the tail is worth more than the head"),
+    ("same_seed", "torch.manual_seed(seed)  # dropout", "torch.seed()", "give the same bits"),
 )  # fmt: skip
 
 NO_NETWORK = """

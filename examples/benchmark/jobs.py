@@ -398,7 +398,7 @@ def peer_prepare(job):
 def peer_inference(job):
     """The peer's model where minibert's would stand: the same tokens in the same batches, longest first."""
     classifier = limited(load_classifier(model_folder(job)), job)
-    classifier.classifier = peers.Session(model_folder(job), job["side"], job["precision"])
+    classifier.classifier = peers.Session(classifier.classifier, model_folder(job), job["side"], job["precision"])
     classifier.precision = "fp32"  # no autocast around it
     return timed_inference(job, classifier.predict)
 

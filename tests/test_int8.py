@@ -164,6 +164,18 @@ def test_attentions_softmax_stays_in_floats_of_either_kind(in_bf16, kernel_calls
     assert 0 < difference(logits, exact) <= 0.05 * exact.abs().max().item()
 
 
+@pytest.mark.parametrize("in_bf16", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_an_encoder_in_another_precision_can_be_rounded_too(dtype, in_bf16, monkeypatch):
+    monkeypatch.setattr(int8, "multiplies_bf16", lambda: in_bf16)
+    encoder = small_classifier("bert").encoder.to(dtype)
+    with torch.no_grad():
+        exact = encoder(IDS, MASK)
+        rounded = quantize(encoder)(IDS, MASK)
+    assert rounded.dtype == dtype
+    assert 0 < (rounded - exact).double().norm() < 0.1 * exact.double().norm()
+
+
 def test_a_long_batch_goes_through_the_feed_forward_network_in_blocks():
     config = dropout_config("bert")
     network = model.FeedForward(config)

@@ -112,6 +112,7 @@ def of_classifier(job, classifier, parts):
 def majority_row(job):
     """Always the biggest class."""
     started = time.monotonic()
+
     def shares(dataset):
         return baselines.majority(job.task.train.labels, len(job.label_names), len(dataset))
 
@@ -248,6 +249,7 @@ def explain_mistakes(job, results):
     by_seed = results.get("finetuned")
     if not by_seed:
         return {}
+    # The seed whose classifier `save_if_best` kept.
     seed = max(by_seed, key=lambda seed: (by_seed[seed]["validation_accuracy"], -job.options.seeds.index(seed)))
 
     def compute():

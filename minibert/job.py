@@ -74,7 +74,7 @@ def prepare(options, folder, say):
     check_precision(options)
     if options.deterministic:
         be_deterministic()
-    options.quiet = options.quiet or not processes.is_first()
+    options.quiet = options.quiet or not processes.is_first()  # one process shows progress bars, not all
     columns = Columns(options.text_column, options.pair_column, options.label_column, options.group_column)
     with processes.one_after_the_other():
         task = load_task(options.task, options.data, options.limit, options.test_limit, columns, options.sample)

@@ -2,7 +2,8 @@
 
 A checkpoint is a folder with `config.json`, `model.safetensors` (or shards with an index) and the tokenizer's files.
 The functions called `load_...` are the doors: they take a Hub id or a folder, and ask the Hub once. Those called
-`read_...` take a folder. Pickled weights are never read.
+`read_...` take a folder, and those called `..._from` a folder whose config.json has been read. Pickled weights are
+never read.
 """
 
 import os
@@ -116,7 +117,7 @@ def put_head(encoder, label_names, pooling=None, head=None, seed=0, dropout=None
     if pooling == "pooler" and encoder.pooler is None and config.family == "bert":
         encoder.pooler = Pooler(config)
         initialize(encoder.pooler, config.initializer_range)
-        account.missing.clear()
+        account.missing.clear()  # no longer missing, but new
         account.new["pooler.dense"] = "not in the checkpoint; it starts random and has to be trained"
     classifier = Classifier(encoder, label_names, pooling, head)
     initialize(classifier.head, config.initializer_range)

@@ -1,9 +1,8 @@
 """`python -m minibert.trace "a fine film"`: a sentence's way through the model, number by number, as one page.
 
-Nothing is computed here a second time in order to be shown. The model of `model.py` runs as it is, with plain layers,
-while a hook on each of its modules notes three things: what went in, what came out, and the line of the source that
-made the call, which is read off Python's own stack. What the page says of embeddings, attention, layers, pooling and
-head is taken from these notes.
+The model of `model.py` runs as it is, with plain layers, while a hook on each of its modules notes three things: what
+went in, what came out, and the line of the source that made the call, which is read off Python's own stack. What the
+page says of embeddings, attention, layers, pooling and head is taken from these notes.
 
 Then the notes are checked against each other, by arithmetic of their own in float64: three vectors have to add up to
 what LayerNorm was given, softmax rows to one, a weighted sum of the pooled vector's numbers to the logits. A picture
@@ -289,7 +288,7 @@ def compared(name, pairs):
 
 
 def normalised(norm, x):
-    """LayerNorm by hand, in float64 (Ba et al. 2016, equation 4)."""
+    """LayerNorm by hand, in float64 (Ba et al. 2016, arXiv 1607.06450, equation 4)."""
     x = x.double()
     x = (x - x.mean(dim=-1, keepdim=True)) / (x.var(dim=-1, keepdim=True, correction=0) + norm.eps).sqrt()
     return x * norm.weight.double() + norm.bias.double()

@@ -209,7 +209,7 @@ def test_a_peer_gives_the_same_logits_from_the_exported_file(module, tmp_path, s
     peers, classifier = module("peers"), tiny_classifier().eval()
     save_classifier(classifier, tmp_path)
     peers.prepare(tmp_path, side, "fp32", token_examples())
-    session = peers.Session(tmp_path, side, "fp32").eval()
+    session = peers.Session(classifier, tmp_path, side, "fp32").eval()
     inputs = token_examples().inputs(range(9))
     with torch.no_grad():
         assert (session(*inputs) - classifier(*inputs)).abs().max() < 1e-4

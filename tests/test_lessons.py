@@ -27,7 +27,12 @@ LESSONS = (
     ("padding_and_masks", "slow", "drawn"),
     ("wordpiece_by_hand", "quick", None),
     ("accumulation", "slow", "same"),
+    ("collapse", "slow", "drawn"),
     ("precisions", "quick", "drawn"),
+    ("adamw_and_warmup", "slow", "drawn"),
+    ("probe_every_layer", "slow", "drawn"),
+    ("head_and_tail", "slow", "drawn"),
+    ("same_seed", "slow", "drawn"),
 )  # fmt: skip
 
 # A change to a lesson's text that makes a claim untrue, and words of the claim that has to fail then.
@@ -50,9 +55,20 @@ BROKEN = (
     ("wordpiece_by_hand", 'return ["[UNK]"]\n        found', 'return found + ["[UNK]"]\n        found',
      "our pieces are the library's"),
     ("accumulation", "return losses.sum() / total", "return losses.mean() / parts", "gives the full batch's gradient"),
+    ("collapse", '"usual settings": (raw, test_raw, 2e-5', '"usual settings": (scaled, test_scaled, 1e-3',
+     "usual settings never say"),
+    ("collapse", "centred, test_centred = raw - mean, test_raw - mean", "centred, test_centred = raw, test_raw",
+     "the mean taken off alone"),
     ("precisions", "(loss * scale).backward()", "loss.backward()", "a loss times 65,536 saves them"),
     ("precisions", "numbers.abs().amax(dim=1, keepdim=True) if per_row else numbers.abs().max()", "numbers.abs().max()",
      "one large row spoils an int8 product"),
+    ("adamw_and_warmup", "factor *= 1 if corrected else too_large(update + 1)", "factor *= 1",
+     "so it is in the encoder"),
+    ("probe_every_layer", "train(classifier, train_set", "train(put_head(untrained, 'ab', 'mean', 'linear'), train_set",
+     "fine-tuning lifts the last layer"),
+    ("head_and_tail", "None, options.max_length, way)[0]", "None, options.max_length, 'head')[0]",
+     "the tail is worth more than the head"),
+    ("same_seed", "torch.manual_seed(seed)  # dropout", "torch.seed()", "give the same bits"),
 )  # fmt: skip
 
 NO_NETWORK = """
@@ -139,6 +155,19 @@ def test_the_table_and_the_readme_know_every_lesson_and_every_picture():
 @pytest.mark.parametrize("path", sorted((EXAMPLES / "pictures").glob("*.svg")), ids=lambda path: path.stem)
 def test_a_picture_is_small_and_has_words_for_those_who_do_not_see_it_and_colours_for_the_dark(path):
     check_picture(path)
+
+
+@pytest.mark.parametrize("arguments", [["--pictures"], ["--pictures", "{file}/pictures"]], ids=["no folder", "a file"])
+def test_where_a_picture_cannot_go_one_line_says_so(arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    import drawing
+
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setattr(sys, "argv", ["x.py", *(word.format(file=tmp_path / "file") for word in arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        drawing.save("picture", drawing.grid("a title", "a description", [[0.5]], ["row"], ["column"]))
+    assert stopped.value.code == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
 
 
 def check_picture(path):

@@ -126,7 +126,7 @@ class Runner:
     def make_file(self, job):
         """What a peer reads, once, in a process of its own."""
         key = (job["side"], job["precision"] == "int8", job["model"])
-        if job["side"] in dict(NEEDS) and key not in self.prepared:
+        if job["side"] in {side for side, _ in NEEDS} and key not in self.prepared:
             seconds = self.process({**job, "work": "prepare"})["seconds"]
             self.prepared.add(key)
             self.say(f"    {job['side']}'s {job['precision']} file was made in {seconds:.0f} s")

@@ -25,6 +25,7 @@ from minibert.batch import Examples, Sequence, bucketed_batches, padding_fractio
 from minibert.config import EncoderConfig
 from minibert.evaluate import predict
 from minibert.fast import touched_rows
+from minibert.fast.linear import mkl_is_slow, product
 from minibert.frozen import encode, fit_heads
 from minibert.load import load_tokenizer, read_classifier
 from minibert.plumbing.device import PRECISIONS, resolve_device, resolve_precision
@@ -241,6 +242,8 @@ def minibert_matmul(job):
 def product_rate(kind, device):
     """Operations per second in a product of two square matrices; None where PyTorch has no such product."""
     multiply = torch._int_mm if kind == torch.int8 else torch.mm
+    if device == "cpu" and kind == torch.float32 and mkl_is_slow():
+        multiply = product
     for size in (512, 4096):  # where a machine has no instructions for it, the small one says enough
         matrix = torch.randint(-100, 100, (size, size), device=device).to(kind)
         seconds = []
@@ -395,7 +398,7 @@ def peer_prepare(job):
 def peer_inference(job):
     """The peer's model where minibert's would stand: the same tokens in the same batches, longest first."""
     classifier = limited(load_classifier(model_folder(job)), job)
-    classifier.classifier = peers.Session(model_folder(job), job["side"], job["precision"])
+    classifier.classifier = peers.Session(classifier.classifier, model_folder(job), job["side"], job["precision"])
     classifier.precision = "fp32"  # no autocast around it
     return timed_inference(job, classifier.predict)
 

@@ -1,16 +1,13 @@
-"""ONNX Runtime and OpenVINO, what one uses for speed on a CPU, on files exported from minibert's plain model.
+"""ONNX Runtime and OpenVINO, what one uses for speed on a CPU, on the files that `minibert.export` writes.
 
 A file is made once, by `prepare`, outside the clock; a `Session` then stands where minibert's classifier stands, so
-that tokenisation, batches and softmax are the same code for all sides, and only the model's own work differs. Each
-peer has what its own documentation recommends:
+that tokenisation, batches and softmax are the same code for all sides, and only the model's own work differs:
 
-    ONNX Runtime   fp32: the exported graph, all graph optimisations on
-                   int8: `quantize_dynamic`, weights int8 for each channel, activations quantised as they come
-    OpenVINO       fp32 and bf16: the same graph, read by OpenVINO, with that precision as its hint
+    ONNX Runtime   fp32: the exported graph, with all of its optimisations
+                   int8: `quantize_dynamic`: weights by output channel, activations by batch, as they come
+    OpenVINO       fp32 and bf16: the same exported graph, with the precision as a hint
                    int8: NNCF's post-training quantisation for transformers (SmoothQuant and bias correction) of
                    weights and activations, calibrated on training texts; the rest in the machine's own precision
-
-The graph takes no token types: the benchmark's texts are no pairs, and without them they are all 0.
 """
 
 import contextlib
@@ -21,6 +18,7 @@ from pathlib import Path
 
 import torch
 
+from minibert.export import input_names, write_int8, write_onnx
 from minibert.load import read_classifier
 
 CALIBRATION = 300  # texts, NNCF's own default
@@ -31,9 +29,6 @@ NEEDS = {  # side, precision: what has to be installed
     ("openvino", "bf16"): ("onnx", "onnxscript", "openvino"),
     ("openvino", "int8"): ("onnx", "onnxscript", "openvino", "nncf"),
 }
-INPUTS = ("input_ids", "attention_mask")
-
-
 def file_of(model, side, precision):
     """Where the file of a peer lies, beside the checkpoint in the folder `model`."""
     if precision != "int8":
@@ -44,57 +39,46 @@ def file_of(model, side, precision):
 def prepare(model, side, precision, examples):
     """Make the file that a peer reads, unless it is there. examples: an `Examples` of training texts."""
     exported, wanted = file_of(model, side, "fp32"), file_of(model, side, precision)
+    classifier, _ = read_classifier(model, fast=False)
+    if not exported.is_file():
+        write_onnx(classifier, exported)
+    if wanted.is_file():
+        return
+    if side == "onnxruntime":
+        write_int8(exported, wanted)
+    else:
+        quantise_for_openvino(exported, wanted, examples, input_names(classifier))
+
+
+def quantise_for_openvino(exported, path, examples, names):
     with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if not exported.is_file():
-            export(model, exported)
-        if wanted.is_file():
-            return
-        if side == "onnxruntime":
-            from onnxruntime.quantization import QuantType, quantize_dynamic
+        import nncf
+        import openvino
 
-            quantize_dynamic(exported, wanted, weight_type=QuantType.QInt8, per_channel=True)
-        else:
-            quantise_for_openvino(exported, wanted, examples)
-
-
-def export(model, path):
-    """Write the classifier in the folder `model` as an ONNX file for any number of texts of any length."""
-    classifier, _ = read_classifier(model, fast=False)
-    ids = torch.full((3, 24), 5)
-    mask = (torch.arange(24) < torch.tensor([[24], [9], [1]])).long()
-    sizes = {0: torch.export.Dim("texts"), 1: torch.export.Dim("tokens", max=classifier.encoder.config.longest)}
-    torch.onnx.export(
-        classifier, (ids, mask), path, input_names=INPUTS, output_names=["logits"], dynamic_shapes=(sizes, sizes),
-        dynamo=True, external_data=False,
-    )  # fmt: skip
-
-
-def quantise_for_openvino(exported, path, examples):
-    import nncf
-    import openvino
-
-    one_by_one = [examples.inputs([i]) for i in range(min(CALIBRATION, len(examples)))]
-    rows = [{name: tensor.numpy() for name, tensor in zip(INPUTS, inputs, strict=False)} for inputs in one_by_one]
-    quantised = nncf.quantize(
-        openvino.Core().read_model(exported), nncf.Dataset(rows), subset_size=len(rows),
-        model_type=nncf.ModelType.TRANSFORMER,
-    )  # fmt: skip
-    openvino.save_model(quantised, path, compress_to_fp16=False)
+        one_by_one = [examples.inputs([i])._asdict() for i in range(min(CALIBRATION, len(examples)))]
+        rows = [{name: inputs[name].numpy() for name in names} for inputs in one_by_one]
+        quantised = nncf.quantize(
+            openvino.Core().read_model(exported), nncf.Dataset(rows), subset_size=len(rows),
+            model_type=nncf.ModelType.TRANSFORMER,
+        )  # fmt: skip
+        openvino.save_model(quantised, path, compress_to_fp16=False)
 
 
 class Session:
     """A peer's model, called as a classifier is called: `session(input_ids, attention_mask, ...)` gives the logits."""
 
-    def __init__(self, model, side, precision):
+    def __init__(self, classifier, model, side, precision):
         open_file = {"onnxruntime": open_onnxruntime, "openvino": open_openvino}[side]
+        self.names = input_names(classifier)
         self.logits = open_file(file_of(model, side, precision), precision, torch.get_num_threads())
 
     def eval(self):
         return self
 
-    def __call__(self, input_ids, attention_mask, token_type_ids=None):
-        return torch.from_numpy(self.logits({"input_ids": input_ids.numpy(), "attention_mask": attention_mask.numpy()}))
+    def __call__(self, input_ids, attention_mask, token_type_ids):
+        inputs = dict(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids)
+        return torch.from_numpy(self.logits({name: inputs[name].numpy() for name in self.names}))
 
 
 def open_onnxruntime(path, precision, threads):

@@ -12,7 +12,8 @@
     source    {"lines"}                                     lines of our own source, each with its file and number
     pieces    {"pieces"}                                    tokens in boxes, with their numbers below
     shaded    {"texts"}                                     words, each the darker the larger its share
-    heads     {"layers"}                                    for each layer its (name, small picture), a row
+    heads     {"layers", "names"}                           for each layer its (name, small picture), a row; and what
+                                                            the large pictures share
     large     {"pictures"}                                  (name, picture) to which the small ones lead
 """
 

@@ -170,7 +170,7 @@ def render_shaded(block):
 
 
 def render_heads(block):
-    rows = []
+    rows = [block["names"]]
     for number, pictures in enumerate(block["layers"], 1):
         maps = "".join(f'<a href="#{name_anchor(name)}">{svg}</a>' for name, svg in pictures)
         rows.append(f"<p>layer {number}</p><div>{maps}</div>")

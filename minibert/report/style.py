@@ -40,7 +40,7 @@ figure{margin:0;min-width:0;break-inside:avoid;max-width:440px}
 figure h3{font-size:.98rem;margin:0 0 6px;font-weight:600}
 .how{font-size:.86rem;line-height:1.45;margin:6px 0 0}
 .picture{display:block;width:100%;height:auto;font-family:inherit}
-.picture text{font-size:11px;fill:var(--ink)}
+.picture text,.names text{font-size:11px;fill:var(--ink)}
 .picture .small{font-size:10px;fill:var(--soft)}
 .picture .cell{font-size:11px}
 .picture .hot{fill:var(--hot)}
@@ -117,7 +117,9 @@ text-align:center}
 .wide{grid-template-columns:repeat(auto-fill,minmax(min(100%,360px),1fr))}
 .wide figure{max-width:none}
 .wide .scroll{margin:0}
-.wide .large{max-width:none}
+.wide .picture{max-width:none}
+.cells{stroke:var(--heat);stroke-width:1;shape-rendering:crispEdges}
+.heads>svg{position:absolute}
 :target{outline:2px solid var(--accent);outline-offset:6px}
 footer{font-size:.85rem;padding:40px 16px 50px}
 @media (max-width:560px){.source p{grid-template-columns:1fr;margin-bottom:6px}

@@ -2,7 +2,7 @@
 
 from . import pictures
 from .blocks import fold, paragraph, picture, source, table
-from .trace_pictures import head_map, large_map, piece_name, strips
+from .trace_pictures import head_map, large_map, map_names, piece_name, strips
 
 BY_HAND = 8  # numbers of a vector that stand under its picture: few enough to be added up by hand
 
@@ -13,10 +13,11 @@ def embedding_blocks(record):
     names = list(found["vectors"])
     looked_up = names[: names.index("sum")]
     shown = piece_name(pieces[found["shown"]]["piece"], 24)
+    *others, last = looked_up
     count = "Two" if len(looked_up) == 2 else "Three"
     blocks = [
-        paragraph(f"{count} vectors are looked up for each piece, one for its {' and one for its '.join(looked_up)}, "
-                  "and added."),
+        paragraph(f"{count} vectors are looked up for each piece, for its {', '.join(others)} and {last}, and "
+                  "added."),
         source(record["lines"], "word", "token type"),
         paragraph("LayerNorm then takes away the mean of a vector's numbers, divides by their standard deviation, and "
                   "scales and shifts each number by amounts that were learned."),
@@ -54,15 +55,15 @@ def attention_blocks(record):
     if not layers:
         return []
     blocks = [
-        paragraph("In each layer, each head asks for every piece: from which others do I take? A piece's query is "
-                  "compared with every key; softmax makes shares of 1 of it, the weights; the pieces' values, in these "
-                  "shares, are what the head gathers."),
+        paragraph("In each layer, each head decides for every piece from which pieces it takes. The piece's query is "
+                  "compared with every key, and softmax turns the scores into weights that sum to 1. The head gathers "
+                  "the pieces' values in these proportions."),
         source(record["lines"], "query", "key", "value", "scores", "softmax", "context", "attention output"),
-        paragraph("A row is a piece that takes, a column one that it takes from, in the order of the text; the darker, "
-                  "the larger the weight (its square root, so that small ones show). A dark diagonal takes from the "
-                  "piece itself, a dark column is one piece from which all take, often a special one. Each picture "
-                  "leads to a larger one with the pieces' names."),
-        {"kind": "heads", "layers": [
+        paragraph("Each row is a piece that takes, each column a piece that it takes from, in the order of the text. "
+                  "The darker a cell, the larger the weight (its square root is drawn, so that small ones show). On a "
+                  "dark diagonal, pieces take from themselves; a dark column is one piece from which all take, often a "
+                  "special one. Each picture leads to a larger one with the pieces' names."),
+        {"kind": "heads", "names": map_names(pieces), "layers": [
             [(f"layer {i}, head {j}", head_map(weights, f"layer {i}, head {j}"))
              for j, weights in enumerate(layer["attention"], 1)]
             for i, layer in enumerate(layers, 1)
@@ -144,15 +145,15 @@ def size_picture(record, means):
     return picture(
         title, pictures.lines(title, "Euclidean length after each layer; 0 is after the embeddings.", series, "layer",
                               "length"),
-        "After each layer; layer 0 are the embeddings. LayerNorm makes every vector equally long, and then its learned "
-        "scale, which differs from number to number, stretches some directions more than others.",
+        "After each layer; layer 0 is what the embeddings give. LayerNorm makes every vector equally long, and then "
+        "its learned scale, which differs from number to number, stretches some directions more than others.",
         ["layer", "mean", first], rows,
     )  # fmt: skip
 
 
 def stream_picture(record):
     first = piece_name(record["pieces"][0]["piece"])
-    rows = [("embedded" if i == 0 else f"layer {i}", values) for i, values in enumerate(record["stream"])]
+    rows = [(f"layer {i}", values) for i, values in enumerate(record["stream"])]
     title = f"The first numbers of “{first}”, layer by layer"
     return picture(
         title, strips(title, "Rows of colours: the first piece's vector after each layer.", rows),

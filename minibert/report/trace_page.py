@@ -10,6 +10,11 @@ from .page import render
 from .trace_layers import BY_HAND, attention_blocks, embedding_blocks, layer_blocks
 from .trace_pictures import piece_name
 
+MARKS = {  # what pieces carry that is no letter of the text -> what it means
+    "##": "A piece that begins with ## goes on with the word before it.",
+    "\u0120": "\u0120 stands for a space. This vocabulary is made of bytes; each has a sign.",
+    "\u2581": "\u2581 stands for a space.",
+}
 FEW_LABELS = 12  # of a head with more labels, the most probable ones
 POOLINGS = {
     "cls": "the first piece's vector stands for the whole text",
@@ -46,7 +51,7 @@ def render_trace(record):
         ("Words that decided", word_blocks(record)),
         ("Do the parts add up?", check_blocks(record)),
     ]
-    return render(f"The way of “{legible(record['text'], 60)}”", facts,
+    return render(f"“{legible(record['text'], 60)}”, step by step", facts,
                   [(title, blocks) for title, blocks in sections if blocks])  # fmt: skip
 
 
@@ -94,8 +99,10 @@ def piece_blocks(record):
     pieces = record["pieces"]
     kinds = {one["type"] for one in pieces} - {None}
     words = "The tokenizer cuts the text into pieces of its vocabulary. Under each piece stands its number there"
-    words += ", then its position" + (", then its type: 0 for the first text, 1 for the second" if kinds else "")
-    blocks = [paragraph(f"{words}."), {"kind": "pieces", "pieces": [shown_piece(one) for one in pieces]}]
+    words += ", then its position" + (", then its type" if kinds else "")
+    words += ": 0 for the first text, 1 for the second." if 1 in kinds else "."
+    marks = [meaning for mark, meaning in MARKS.items() if any(one["piece"].startswith(mark) for one in pieces)]
+    blocks = [paragraph(" ".join([words, *marks])), {"kind": "pieces", "pieces": [shown_piece(one) for one in pieces]}]
     if record["whole"] > len(pieces):
         blocks.append(paragraph(
             f"The text has {record['whole']:,} pieces, special ones included. The model was given the {len(pieces)} "

@@ -10,7 +10,8 @@ import math
 from .legible import clean, columns, fit
 from .pictures import LEVELS, WIDE, WIDTH, svg, text
 
-ROOM = 11  # units for a piece's name in a large picture: the height of its letters
+ROOM = 12  # units for a piece's name in a large picture: the height of its letters
+LARGEST_CELL = 34
 LONGEST_PIECE = 12  # letters of a piece's name beside a picture
 
 
@@ -20,25 +21,25 @@ def piece_name(piece, longest=LONGEST_PIECE):
 
 
 def head_map(weights, name):
-    """The small picture of one head. weights: [T][T], a row for each piece that looks; name: an id for its cells.
+    """The small picture of one head. weights: [T][T], a row for each piece that looks; name: "layer 1, head 2".
 
     A weight is as dark as its square root, so that small ones can be seen, too.
     """
     side, levels = len(weights), {}
     for row, values in enumerate(weights):
-        start = 0
-        steps = [round(LEVELS * math.sqrt(value)) for value in values]
-        for column in range(1, side + 1):  # neighbours of the same darkness are one rectangle
+        steps, start = [round(LEVELS * math.sqrt(value)) for value in values], 0
+        for column in range(1, side + 1):  # neighbours of the same darkness are one stroke
             if column == side or steps[column] != steps[start]:
-                run = f"M{start} {row}h{column - start}v1h-{column - start}z"
-                levels.setdefault(steps[start], []).append(run)
+                levels.setdefault(steps[start], []).append(f"M{start} {row}h{column - start}")
                 start = column
     cells = "".join(
-        f'<path d="{"".join(levels[level])}" fill-opacity="{level / LEVELS:.1f}"/>' for level in sorted(levels) if level
+        f'<path d="{"".join(levels[level])}" stroke-opacity="{level / LEVELS:.1f}"/>'
+        for level in sorted(levels)
+        if level
     )
     return (
-        f'<svg role="img" viewBox="0 0 {side} {side}" class="picture map"><title>{html.escape(name)}</title>'
-        f'<g id="{cells_id(name)}" fill="var(--heat)" shape-rendering="crispEdges">{cells}</g></svg>'
+        f'<svg role="img" viewBox="0 0 {side} {side}" class="picture"><title>{html.escape(name)}</title>'
+        f'<g id="{cells_id(name)}" class="cells"><g transform="translate(0 .5)">{cells}</g></g></svg>'
     )
 
 
@@ -46,26 +47,37 @@ def cells_id(name):
     return "cells-" + name.replace(" ", "-").replace(",", "")
 
 
-def large_map(name, pieces):
-    """The same head with the pieces' names at its rows (who looks) and columns (at whom)."""
-    names = [piece_name(piece) for piece in pieces]
+def layout(names):
+    """(margin for the names, side of a cell) of a large picture, in units."""
     margin = 8 + WIDE * max(map(columns, names))
-    cell = max(ROOM, (WIDTH - margin - 4) / len(names))
-    cell = min(cell, 34)
-    width, side = margin + cell * len(names) + 4, cell * len(names)
-    parts = [
-        f'<use href="#{cells_id(name)}" transform="translate({margin:.1f} {margin:.1f}) scale({cell:.2f})"/>',
-        f'<rect class="box" x="{margin:.1f}" y="{margin:.1f}" width="{side:.1f}" height="{side:.1f}"/>',
-    ]
+    return margin, min(LARGEST_CELL, max(ROOM, (WIDTH - margin - 4) / len(names)))
+
+
+def map_names(pieces):
+    """The pieces' names as all large pictures of a text use them, at rows and columns; itself not seen."""
+    names = [piece_name(piece) for piece in pieces]
+    margin, cell = layout(names)
+    parts = []
     for i, one in enumerate(names):
         middle = margin + (i + 0.5) * cell
         parts.append(text(margin - 4, middle + 4, one, "end"))
         parts.append(f'<g transform="translate({middle + 4:.1f} {margin - 4:.1f}) rotate(-90)">{text(0, 0, one)}</g>')
-    described = f"Each row is a piece; the darker a cell, the more it takes from the piece above that column. {name}."
+    defined = f'<defs><g id="names" class="names">{"".join(parts)}</g></defs>'
+    return f'<svg class="picture" style="width:0;height:0" aria-hidden="true">{defined}</svg>'
+
+
+def large_map(name, pieces):
+    """The same head with the pieces' names at its rows (who takes) and columns (from whom)."""
+    names = [piece_name(piece) for piece in pieces]
+    margin, cell = layout(names)
+    side = cell * len(names)
+    place = f'x="{margin:.1f}" y="{margin:.1f}" width="{side:.1f}" height="{side:.1f}"'
+    width, height = math.ceil(margin + side + 4), math.ceil(margin + side + 4)
     return (
-        f'<svg role="img" viewBox="0 0 {math.ceil(width)} {math.ceil(margin + side + 4)}" class="picture large" '
-        f'style="width:{math.ceil(width)}px"><title>{html.escape(name)}</title>'
-        f"<desc>{html.escape(described)}</desc>{''.join(parts)}</svg>"
+        f'<svg role="img" viewBox="0 0 {width} {height}" class="picture" style="width:{width}px">'
+        f'<title>{html.escape(name)}</title><use href="#names"/>'
+        f'<use href="#{cells_id(name)}" transform="translate({margin:.1f} {margin:.1f}) scale({cell:.2f})"/>'
+        f'<rect class="box" {place}/></svg>'
     )
 
 

@@ -47,13 +47,12 @@ def main(argv=None):
     absent = next((name for name in PACKAGES if importlib.util.find_spec(name) is None), None)
     if absent:
         raise UserError(f"export: the package {absent} is not installed; pip install 'minibert[deploy]'")
+    source = find_folder(options.run)
     if not options.output and not Path(options.run).is_dir():
         raise UserError(f"{options.run}: is no folder on this machine; say with --output where the files shall lie")
-    source = find_folder(options.run)
     folder = Path(options.output or source / "onnx")
     classifier = load_classifier(source, fast=False)
-    for line in notes(classifier):
-        print(line)
+    print(*notes(classifier), f"trying each file on {TEXTS} texts of many lengths ...", sep="\n", flush=True)
     batches, logits = examples(classifier)
     model = folder / "model.onnx"
     with atomic_path(model) as temporary:
@@ -150,7 +149,7 @@ def check_whole(path, batches, logits, name):
             f"{name}: not written: its logits differ from minibert's by {difference:.1e}, more than "
             f"{LARGEST_DIFFERENCE:.0e}; this is a fault of the exporter or of minibert, please report it"
         )
-    return f"{size(path)}; on {TEXTS} texts of many lengths its logits are minibert's, within {difference:.1e}"
+    return f"{size(path)}; its logits are minibert's, within {difference:.1e}"
 
 
 def check_rounded(path, batches, logits, name):
@@ -190,15 +189,19 @@ def write_onnx(classifier, path):
 def write_int8(source, path):
     """Round the weights of a file's matrix products to 8 bits, each column by its own step.
 
-    Activations are rounded as they come, all of a batch by one step. The head's product is not in this list: it takes
-    no time, and is where the label is decided.
+    Activations are rounded as they come, all of a batch by one step: a text's logits then depend a little on its
+    neighbours, which those of fast/int8.py do not. Pooler and head stay as they are: they take no time, and are where
+    the label is decided. They are known by their operation, Gemm, because they read one vector per text.
     """
+    import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
+    whole = [node.name for node in onnx.load(source).graph.node if node.op_type == "Gemm"]
+    whole += [f"{name}_MatMul" for name in whole]  # as the quantiser calls them once it has taken them apart
     with quiet(None):
         quantize_dynamic(
             source, path, op_types_to_quantize=["MatMul"], per_channel=True, weight_type=QuantType.QInt8,
-            extra_options={"MatMulConstBOnly": True},  # attention's two products have no weights to round
+            nodes_to_exclude=whole, extra_options={"MatMulConstBOnly": True},  # attention's two have no weights
         )  # fmt: skip
 
 

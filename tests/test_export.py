@@ -60,7 +60,8 @@ def test_without_the_packages_it_says_what_to_install(tiny_bert, monkeypatch):
         export.main([str(tiny_bert)])
 
 
-def test_a_hub_id_needs_a_place_for_the_file(faked):
+def test_a_hub_id_needs_a_place_for_the_file(faked, tiny_bert, monkeypatch):
+    monkeypatch.setattr(export, "find_folder", lambda run: tiny_bert)
     with pytest.raises(UserError, match="^some/one: is no folder on this machine; say with --output"):
         export.main(["some/one"])
 
@@ -131,7 +132,7 @@ def test_an_interrupt_leaves_nothing_half_written(faked, tiny_bert, monkeypatch)
 def test_it_says_what_the_file_does_otherwise(more, note, faked, tiny_bert, capsys):
     change(tiny_bert, **more)
     export.main([str(tiny_bert)])
-    assert capsys.readouterr().out.startswith(note or str(tiny_bert))
+    assert capsys.readouterr().out.startswith(note or "trying each file on 64 texts")
 
 
 @pytest.mark.parametrize("truncation", ["head", "tail"])
@@ -218,3 +219,13 @@ def test_the_bundled_weights_in_int8_are_smaller_and_close(deploy, tmp_path, cap
         assert export.main([str(tmp_path / "run"), "--int8"]) == 0
     sizes = [(tmp_path / "run" / "onnx" / name).stat().st_size for name in ("model.onnx", "model_int8.onnx")]
     assert sizes[1] < 0.7 * sizes[0]
+
+
+@pytest.mark.slow
+def test_in_int8_each_layers_six_products_are_rounded_and_pooler_and_head_are_not(deploy, tiny_bert):
+    import onnx
+
+    export.main([str(tiny_bert), "--int8"])
+    kinds = [node.op_type for node in onnx.load(tiny_bert / "onnx" / "model_int8.onnx").graph.node]
+    assert kinds.count("MatMulInteger") == 2 * 6  # layers
+    assert kinds.count("MatMul") == 2 * 2 + 2  # attention's own two, pooler and head

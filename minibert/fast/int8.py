@@ -92,6 +92,7 @@ def round_rows(x):
     """
     if x.requires_grad and torch.is_grad_enabled():
         raise ValueError(NO_GRADIENT)
+    x = x.float()
     largest = torch.maximum(x.amax(1, keepdim=True), x.amin(1, keepdim=True).neg_())
     steps = largest.div_(LEVELS).clamp_(min=torch.finfo(torch.float32).tiny)  # a row of zeros stays one
     return (x / steps).round_().to(torch.int8), steps
@@ -130,24 +131,23 @@ def expected_error(x, weight):
 class Attention(model.Attention):
     """`model.Attention` in int8: query, key and value share their rounded input. It forms no probabilities to return.
 
-    softmax and its two products stay in floats: in bf16 where the CPU has instructions for it, else in fp32.
+    softmax and its two products stay in floats: in bf16 where the CPU has instructions for it, else in fp32. What else
+    a layer does stays in fp32 everywhere: in bf16 it would move half the memory, and lose that time again in casts.
     """
 
     def forward(self, hidden, mask=None):
         rows = round_rows(hidden.flatten(0, -2))
         parts = [part.multiply(*rows).view_as(hidden) for part in (self.query, self.key, self.value)]
-        query, key, value = (self.split_heads(part) for part in parts)  # [B, H, T, D]
-        if multiplies_bf16():
-            context, _ = self.attend(query.bfloat16(), key.bfloat16(), value.bfloat16(), mask)
-        else:
-            context = attend(query, key, value, mask)
-        return self.output(context.transpose(1, 2).flatten(2).float()), None
+        dtype = torch.bfloat16 if multiplies_bf16() else torch.float32
+        query, key, value = (self.split_heads(part).to(dtype) for part in parts)  # [B, H, T, D]
+        context, _ = self.attend(query, key, value, None if mask is None else mask.to(dtype))
+        return self.output(context.transpose(1, 2).flatten(2)).to(hidden.dtype), None
 
     def attend(self, query, key, value, mask):
-        """The steps spelled out, as in `model.Attention`: in bf16, PyTorch's fused kernel is the slower one."""
-        if mask is not None:
-            mask = mask.to(query.dtype) if mask.any() else None
-        return super().attend(query, key, value, mask)
+        """In bf16 the steps are spelled out, as in `model.Attention`: PyTorch's fused kernel is slower there."""
+        if query.dtype != torch.bfloat16:
+            return attend(query, key, value, mask), None
+        return super().attend(query, key, value, mask if mask is not None and mask.any() else None)
 
 
 class FeedForward(model.FeedForward):
@@ -156,7 +156,7 @@ class FeedForward(model.FeedForward):
     def forward(self, hidden):
         rows = hidden.flatten(0, -2)
         blocks = [self.contract(self.activation(self.expand(block))) for block in rows.split(BLOCK)]
-        return torch.cat(blocks).view_as(hidden)
+        return torch.cat(blocks).view_as(hidden).to(hidden.dtype)
 
 
 def multiplies_bf16():

@@ -150,7 +150,7 @@ def test_what_is_rounded_are_the_six_matrices_of_each_layer(family, fast):
 @families
 def test_plain_and_fast_layers_become_the_same(family, product):
     logits = [quantize(small_classifier(family, fast))(IDS, MASK) for fast in (False, True)]
-    assert torch.equal(*logits)
+    assert difference(*logits) <= 1e-6  # the head stays in fp32, where the fast one may ask another library
     exact = small_classifier(family)(IDS, MASK).detach()
     assert 0 < difference(logits[0], exact) <= 0.05 * exact.abs().max().item()
 

@@ -244,7 +244,7 @@ def test_a_classifier_is_rounded_as_it_is_loaded(tiny_bert):
         assert 0 < abs(rounded - exact).max() < 0.1
     later = minibert.load_classifier(tiny_bert)
     quantize(later.classifier)
-    assert (later.probabilities(texts) == rounded).all()
+    assert abs(later.probabilities(texts) - rounded).max() <= 1e-6  # the head in fp32 may ask another library
     with pytest.raises(ValueError, match="no gradient comes through"):
         later.explain(texts)
 

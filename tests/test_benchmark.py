@@ -157,7 +157,7 @@ class FakeRunner:
 
 
 def test_each_peer_has_a_row_of_its_own_and_what_is_missing_says_so(benchmark, monkeypatch):
-    present = {"onnx", "onnxscript", "onnxruntime", "minibert.fast.int8"}
+    present = {"onnx", "onnxscript", "onnxruntime"}
     monkeypatch.setattr(benchmark.importlib.util, "find_spec", lambda name: name in present or None)
     run = FakeRunner()
     rows, figures = benchmark.compare(run, "imdb-int8", {"bf16": 9.0}, {})

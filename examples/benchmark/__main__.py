@@ -331,8 +331,6 @@ def why_not(job, options):
         return "these are rows of a CPU"
     if precision == "bf16" and resolve_precision("auto", torch.device("cpu"))[0] != "bf16":
         return "this CPU has no bf16 instructions"
-    if precision == "int8" and side == "minibert" and not importlib.util.find_spec("minibert.fast.int8"):
-        return "this minibert has no int8"
     return None
 
 

@@ -41,9 +41,7 @@ SLOW = 2e10  # operations per second, in which 22 large products would take minu
 def run_job(job):
     if job["side"] == "minibert":
         keep_freed_memory()  # as minibert's commands do when they start
-    precision = job["precision"]
-    if precision != "int8":
-        precision, _ = resolve_precision(precision, resolve_device(job["device"]))
+    precision, _ = resolve_precision(job["precision"], resolve_device(job["device"]))
     result = {"unit": "texts/s", "precision": precision, **globals()[f"{job['side']}_{job['work']}"](job)}
     return {**result, "peak": peak_memory(job["device"]) / 1e9}
 

@@ -7,7 +7,8 @@ other random numbers.
 
     dropout.py     on a CPU: random decisions four at a time
     attention.py   PyTorch's fused kernel, and for training on a CPU a backward pass that keeps one matrix
-    linear.py      on a CPU with bf16 instructions: no copied bias, weights cast once while nothing learns
+    linear.py      on a CPU: in bf16 no copied bias, and weights cast once while nothing learns; in fp32 the library
+                   that multiplies faster
     embedding.py   for micro-batches: gradients of only those rows that were touched
 
 `quantize(module)` is another thing: its layers compute in whole numbers of 8 bits (int8.py), which is faster still,

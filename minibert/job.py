@@ -216,7 +216,8 @@ def describe_warmup(job):
 def device_name(device):
     if device.type == "cuda":
         return torch.cuda.get_device_name()
-    return f"{torch.get_num_threads()} CPU cores"
+    count = torch.get_num_threads()
+    return f"{count} CPU core{'s' if count > 1 else ''}"
 
 
 def describe_weights(account):

@@ -104,9 +104,9 @@ def parameter_groups(model, lr, weight_decay, head_lr=None, head="head.", layer_
         part, rate = "body", lr
         if name.startswith(head):
             part, rate = "head", lr if head_lr is None else head_lr
-        elif layer_decay != 1 and layer_number(name) is not None:
-            part = f"layer {layer_number(name)}" if layer_number(name) else "embeddings"
-            rate = lr * layer_decay ** (num_layers - layer_number(name))
+        elif layer_decay != 1 and (number := layer_number(name)) is not None:
+            part = f"layer {number}" if number else "embeddings"
+            rate = lr * layer_decay ** (num_layers - number)
         decays = parameter.ndim >= 2
         group = groups.setdefault(
             (part, decays),

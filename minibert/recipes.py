@@ -49,8 +49,11 @@ class Recipe:
         return {name: value for name, value in values.items() if value is not None}
 
     def __str__(self):
-        flags = (f"--{name.replace('_', '-')}" + ("" if value is True else f" {value:g}" if isinstance(value, float)
-                 else f" {value}") for name, value in self.options().items())  # fmt: skip
+        flags = []
+        for name, value in self.options().items():
+            flags.append(f"--{name.replace('_', '-')}")
+            if value is not True:
+                flags.append(f"{value:g}" if isinstance(value, float) else str(value))
         return f"{self.about} ({self.task}): {' '.join(flags)}"
 
 

@@ -19,7 +19,7 @@ from .references import converter
 from .results import ERROR, SKIP, Reply, Wrong
 from .values import portable
 
-TIME_LIMIT = 20.0  # seconds a rung may take
+TIME_LIMIT = 60.0  # seconds a rung may take, by the clock: on a busy machine the first optimizer alone may need 20
 
 
 class TimeLimit(BaseException):

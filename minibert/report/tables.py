@@ -44,12 +44,12 @@ def combine(rows):
 
 def result_table(rows, seeds):
     """The table of a run, as text: a line per row, and under it a line of spreads where there are several seeds."""
-    lines = [left("", 13) + "".join(right(heading, width) for _, heading, width in SCALARS) + right("trained", 11)
+    lines = [left("", 13) + "".join(right(heading, width) for _, heading, width in SCALARS) + right("trained", 12)
              + right("sec", 7)]  # fmt: skip
     for name, row in rows.items():
         mean, std = row.get("mean", row), row.get("std")
         cells = "".join(right(_cell(mean.get(key)), width) for key, _, width in SCALARS)
-        tail = right(f"{row['trainable_parameters']:,}", 11) + right(f"{mean['seconds']:,.0f}", 7)
+        tail = right(f"{row['trainable_parameters']:,}", 12) + right(f"{mean['seconds']:,.0f}", 7)
         lines.append(left(TITLES[name], 13) + cells + tail)
         if std:
             spreads = "".join(right(f"±{std[key]:.4f}" if key in std else "", width) for key, _, width in SCALARS)

@@ -5,8 +5,8 @@
 # The sum of the gradients *is* the gradient of the sum, so this costs time and changes nothing. But a loss is a mean,
 # and the mean of means is not the mean when the parts differ in size.
 #
-# For years most training code, transformers' Trainer included, took the mean of means; in October 2024 it was noticed
-# (huggingface/transformers pull request 34191). Here both ways are run on one model and the same texts, and the
+# For years much training code, transformers' Trainer included, took the mean of means, until it was mended in October
+# 2024 (huggingface/transformers pull request 34191). Here both ways are run on one model and the same texts, and the
 # gradients compared.
 #
 # In minibert the right way is two lines of `Classification.losses` in `train.py`.

@@ -119,8 +119,8 @@ shares = powers / powers.sum(dim=-1, keepdim=True)
 
 print(f"\n'good' asks    score  / sqrt({D})    masked   e to that     share")
 for number, token in enumerate(tokens):
-    score, small, hidden_pads, power, share = (x[good, number] for x in (scores, scaled, masked, powers, shares))
-    print(f"  {token:8}  {score:9.3f} {small:11.3f} {hidden_pads:10.3f} {power:11.4f} {share:9.4f}")
+    score, small, blocked, power, share = (x[good, number] for x in (scores, scaled, masked, powers, shares))
+    print(f"  {token:8}  {score:9.3f} {small:11.3f} {blocked:10.3f} {power:11.4f} {share:9.4f}")
 
 # %% [markdown]
 # Why the mask comes *before* the softmax: the shares of the real tokens then still add up to 1. Why a large negative

@@ -14,11 +14,9 @@
 # so they are tested on, too: 37 rare texts are few enough.
 
 # %%
-import sys
-
 import numpy as np
 import torch
-from drawing import save
+from drawing import option, save
 from torch.nn import functional
 
 import minibert
@@ -30,9 +28,9 @@ from minibert.report.pictures import bars
 
 SHARE = 0.134  # of the rare class
 
-if "--sms-spam" in sys.argv[1:-1]:
+if option("--sms-spam"):
     name, rare = "collapse-sms-spam", "spam"
-    task = load_task("sms-spam", data=sys.argv[sys.argv.index("--sms-spam") + 1])
+    task = load_task("sms-spam", data=option("--sms-spam"))
     parts = {"train": (task.train.texts, task.train.labels), "test": (task.test.texts, task.test.labels)}
 else:
     name, rare = "collapse", "positive"
@@ -129,12 +127,12 @@ for cause, (vectors, test_vectors, rate, updates) in CAUSES.items():
 # ## What happens in the first row
 #
 # * **The rate is too small, the updates are too few.** AdamW moves a weight by about the rate in each update, whatever
-#   the gradient's size. Over 800 updates, with a rate that falls from 2e-5 to 0, that makes 0.008 at most. For
+#   the gradient's size. Over 800 updates, with a rate that falls from 2e-5 to 0, that makes 0.008 or so at most. For
 #   fine-tuning this is right: pretrained weights should hardly move. A layer that starts from nothing gets nowhere.
 # * **The features are not scaled.** The vectors of all texts have a part in common, their mean. It works like a bias
 #   with 384 weights, which all push the same way: so "the rare class is rare" is learned first, and moves every text's
-#   score down. What tells texts apart is learned later. Two rows show which half of scaling matters: to make all
-#   features larger changes nothing, to take their mean off ends the collapse.
+#   score down. What tells texts apart is learned later. Two rows show which half of scaling matters: making all
+#   features larger does not end the collapse, taking their mean off does.
 # * **AUROC was computed from hard labels.** It asks how well *scores* rank the texts. A model that says one thing to
 #   all has one label, so nothing but ties, so 0.5, whatever its scores know. This one is no cause of the collapse, but
 #   it hides what has been learned: compare the last two columns. (On the SMS the first two rows rank messages
@@ -155,9 +153,9 @@ print(f"its scores: {base['scores'].mean():.3f} on average, give or take {base['
 # ## What mends it
 #
 # By AUROC, a larger rate or features less their mean are each most of the way, and scaling with the larger rate is best
-# on the reviews; more updates at the small rate help least. All three are too much of a good thing for four hundred
-# reviews: the layer begins to learn its texts by heart. `frozen.py` in minibert therefore scales, and solves the
-# regression to its end under an L2 penalty that is chosen on validation.
+# on the reviews; ten times the updates, or larger features, help little. All three are too much of a good thing for
+# four hundred reviews: the layer begins to learn its texts by heart. `frozen.py` in minibert therefore scales, and
+# solves the regression to its end under an L2 penalty that is chosen on validation.
 #
 # Look at accuracy last. On the reviews it *falls* while more of the rare ones are found: always saying the common class
 # is hard to beat by accuracy, and useless. So no table should stand without the majority's row.

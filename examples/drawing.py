@@ -24,15 +24,28 @@ def save(name, picture):
 
     It goes into the folder named after `--pictures` on the command line, or else into `pictures` beside this file.
     """
-    arguments = sys.argv[1:]
-    folder = Path(__file__).parent / "pictures"
-    if "--pictures" in arguments[:-1]:
-        folder = Path(arguments[arguments.index("--pictures") + 1])
+    folder = Path(option("--pictures") or Path(__file__).parent / "pictures")
     try:
         write_text(folder / f"{name}.svg", on_its_own(picture))
     except UserError as error:
-        sys.exit(str(error))
+        stop(error)
     print(f"(picture: {folder / name}.svg)")
+
+
+def option(name):
+    """What follows `name` on the command line; None where it is not there."""
+    if name not in sys.argv:
+        return None
+    place = sys.argv.index(name) + 1
+    if place == len(sys.argv):
+        stop(f"{name} wants a path after it")
+    return sys.argv[place]
+
+
+def stop(message):
+    """End with a line that says what to mend, and exit code 2."""
+    print(message, file=sys.stderr)
+    sys.exit(2)
 
 
 def on_its_own(picture):

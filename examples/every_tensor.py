@@ -117,7 +117,7 @@ print(f"\nhidden states {list(ours.shape)}; the largest difference on the {int(r
 kinds = {}
 for name in taken:
     kinds.setdefault(re.sub(r"\.\d+\.", ".#.", name), []).append(tensors[name])
-print(f"\n{'name':44} {'of it':>5}  {'shape':12} {'numbers':>10}")
+print(f"\n{'name':44} {'count':>5}  {'shape':12} {'numbers':>10}")
 for kind, some in kinds.items():
     shape = " x ".join(map(str, some[0].shape))
     print(f"{kind:44} {len(some):5}  {shape:12} {sum(t.numel() for t in some):10,}")

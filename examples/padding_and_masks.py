@@ -98,7 +98,7 @@ def vectors(batch, way="right"):
 # ## Answers
 #
 # To see when an *answer* changes we need a classifier: logistic regression on the vectors of 240 of the bundled
-# reviews, each read alone, so that no padding is involved. (It is no good classifier; that is not the point here.)
+# reviews, each read alone, so that no padding is involved. (It is not a good classifier, and need not be.)
 
 # %%
 LENGTH = 48  # tokens read of each text: keeps the lesson short

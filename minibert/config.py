@@ -50,7 +50,7 @@ OPTIONAL = {
     "pad_token_id": 0,
 }
 
-#   ours, smallest, largest: far beyond any BERT, and small enough for a number out of a damaged file to be noticed here
+#   ours, smallest, largest: beyond any real BERT, so that a number from a damaged file is refused before it is used
 LIMITS = (
     ("vocab_size", 1, 10**8),
     ("hidden_size", 1, 10**6),
@@ -159,7 +159,7 @@ def required_values(family, found):
 
 
 def find_values(values, names, family, source):
-    """{our name: value} out of a `config.json`, with what the family's code takes for a field that is not there.
+    """{our name: value} out of a `config.json`; for a field that is not there, what the family's code falls back on.
 
     names: our name -> the family's, or None. UserError names every field that is missing.
     """
@@ -209,6 +209,7 @@ def read_config(folder):
 
 
 def check_type(value, wanted, where):
+    """UserError unless the value is of the wanted type and, as an int, not negative. An int will do for a float."""
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
         return
     if not isinstance(value, wanted) or isinstance(value, bool):

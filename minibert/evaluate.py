@@ -32,6 +32,7 @@ def compute_all(compute, examples, device, precision, quiet, name):
     batches = sorted_batches(examples.lengths, EVALUATION_TOKENS[device.type])
     bar = tqdm(total=len(examples), desc=name, unit=" texts", disable=quiet or None)
     with bar, autocast(device, precision):
+        # A process for which no batch is left computes the first one, only to know the outputs' shapes; see `gather`.
         for indices in processes.own_batches(batches) or batches[:1]:
             results = compute(*to_device(examples.inputs(indices), device))
             outputs.append([result.float() for result in results])

@@ -14,7 +14,7 @@ import torch
 from . import baselines, metrics
 from .evaluate import predict
 from .explain import FIRST_STEPS, explain
-from .fast import touched_rows
+from .fast import quantize, touched_rows
 from .frozen import encode, fit_heads
 from .head import NATIVE, Classifier
 from .job import describe_training, fingerprint, frozen_poolings
@@ -112,6 +112,7 @@ def of_classifier(job, classifier, parts):
 def majority_row(job):
     """Always the biggest class."""
     started = time.monotonic()
+
     def shares(dataset):
         return baselines.majority(job.task.train.labels, len(job.label_names), len(dataset))
 
@@ -217,6 +218,8 @@ def frozen_features(job):
     if options.compile:
         encoder = read_encoder(job.checkpoint)  # another one: fine-tuning compiles its own
         encoder.compile(dynamic=True)
+    if job.precision == "int8":
+        encoder = quantize(read_encoder(job.checkpoint))  # another one: the classifier is saved with whole weights
     poolings = frozen_poolings(options, encoder)
     features, encoded = {}, 0
     for part, examples in job.examples.items():
@@ -246,6 +249,7 @@ def explain_mistakes(job, results):
     by_seed = results.get("finetuned")
     if not by_seed:
         return {}
+    # The seed whose classifier `save_if_best` kept.
     seed = max(by_seed, key=lambda seed: (by_seed[seed]["validation_accuracy"], -job.options.seeds.index(seed)))
 
     def compute():

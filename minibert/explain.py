@@ -84,8 +84,9 @@ def explain_text(classifier, tokenizer, text, pair, label, limits, most_steps):
     target = logits[0].index(max(logits[0])) if label is None else names.index(label)
     difference = logits[0][target] - logits[1][target]
     shares, steps, error = attribute(classifier, batch, x, baseline, target, difference, most_steps)
-    tokens = [(place, number, share) for places, *row in zip(rows, batch.input_ids.tolist(), shares, strict=True)
-              for place, number, share in zip(places, *row, strict=False)]  # fmt: skip
+    tokens = []  # (its place in the text or None, its id, its share), padding left out: it has no place
+    for places, ids, of_row in zip(rows, batch.input_ids.tolist(), shares, strict=True):
+        tokens += zip(places, ids, of_row, strict=False)
     parts = [[(*place[1:], share) for place, _, share in tokens if place and place[0] == part] for part in (0, 1)]
     return {
         "label": names[target],

@@ -158,5 +158,6 @@ def resolve_head(family, pooling=None, head=None):
     if head == "native" and pooling not in (None, native_pooling):
         raise ValueError(f"the native head of {family} reads {native_pooling} pooling, not {pooling}")
     if head in (None, "native"):
+        # Under another pooling than its own, a native head would open nowhere else: then the plainest one will do.
         head = native_head if head == "native" or pooling in (None, native_pooling) else "linear"
     return pooling or native_pooling, head

@@ -71,9 +71,10 @@ def prepare(options, folder, say):
     """Read and check all that a run needs: a `Job`. Nothing is written. Raises UserError."""
     device = resolve_device(options.device)
     precision, why = resolve_precision(options.precision, device)
+    check_precision(options)
     if options.deterministic:
         be_deterministic()
-    options.quiet = options.quiet or not processes.is_first()
+    options.quiet = options.quiet or not processes.is_first()  # one process shows progress bars, not all
     columns = Columns(options.text_column, options.pair_column, options.label_column, options.group_column)
     with processes.one_after_the_other():
         task = load_task(options.task, options.data, options.limit, options.test_limit, columns, options.sample)
@@ -97,6 +98,17 @@ def prepare(options, folder, say):
     job.facts += more
     say(*more, *describe_weights(encoder.account))
     return job
+
+
+def check_precision(options):
+    """UserError for what rounded weights cannot do."""
+    if options.precision == "int8" and options.mode != "frozen":
+        raise UserError(
+            "--precision int8: rounded weights cannot learn; add --mode frozen, or fine-tune in another precision and "
+            "take int8 in predict"
+        )
+    if options.precision == "int8" and options.compile:
+        raise UserError("--compile: not for the layers of --precision int8; leave it out")
 
 
 def check_fits(options, encoder):

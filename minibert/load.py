@@ -2,7 +2,8 @@
 
 A checkpoint is a folder with `config.json`, `model.safetensors` (or shards with an index) and the tokenizer's files.
 The functions called `load_...` are the doors: they take a Hub id or a folder, and ask the Hub once. Those called
-`read_...` take a folder. Pickled weights are never read.
+`read_...` take a folder, and those called `..._from` a folder whose config.json has been read. Pickled weights are
+never read.
 """
 
 import os
@@ -78,11 +79,18 @@ def encoder_from(folder, config, fast=True, dtype=torch.float32):
 
 def save_encoder(encoder, folder):
     """Write `config.json` and `model.safetensors` in Hugging Face layout: transformers' AutoModel opens the folder."""
+    check_saveable(encoder)
     config, names = encoder.config, encoder_names(encoder.config.family)
     tensors = {translate(name, names): tensor for name, tensor in encoder.state_dict().items()}
     write_safetensors(Path(folder) / "model.safetensors", tensors)
     values = {"architectures": [f"{ARCHITECTURES[config.model_type]}Model"], **config.to_dict()}
     write_json(Path(folder) / "config.json", values)
+
+
+def check_saveable(module):
+    """ValueError for weights that `fast.quantize` has rounded: no other program would know what to make of them."""
+    if any(tensor.dtype == torch.int8 for tensor in module.state_dict().values()):
+        raise ValueError("these weights are rounded for inference in int8; save the model that they were made from")
 
 
 # ---- classifiers
@@ -109,7 +117,7 @@ def put_head(encoder, label_names, pooling=None, head=None, seed=0, dropout=None
     if pooling == "pooler" and encoder.pooler is None and config.family == "bert":
         encoder.pooler = Pooler(config)
         initialize(encoder.pooler, config.initializer_range)
-        account.missing.clear()
+        account.missing.clear()  # no longer missing, but new
         account.new["pooler.dense"] = "not in the checkpoint; it starts random and has to be trained"
     classifier = Classifier(encoder, label_names, pooling, head)
     initialize(classifier.head, config.initializer_range)
@@ -124,6 +132,7 @@ def save_classifier(classifier, folder, extra=None):
 
     `extra` (JSON values, such as max_length) is kept in config.json's `minibert` section for `read_classifier`.
     """
+    check_saveable(classifier)
     config = classifier.encoder.config
     names = classifier_names(config.family, classifier.is_native, prefix=f"{config.family}.")
     tensors = {translate(name, names): tensor for name, tensor in classifier.state_dict().items()}

@@ -7,8 +7,9 @@ is how positions are counted. One legend names the axes of every tensor in this 
     B  texts in the batch       H  attention heads                E  hidden_size = H * D
     T  tokens in a text         D  width of one head              F  intermediate_size
 
-Sources: Vaswani et al. 2017 (attention, section 3), Devlin et al. 2019 (BERT), Sanh et al. 2019 (DistilBERT),
-Liu et al. 2019 (RoBERTa), Clark et al. 2020 (ELECTRA).
+Sources: Vaswani et al. 2017, arXiv 1706.03762 (attention, section 3); Devlin et al. 2019, arXiv 1810.04805 (BERT);
+Sanh et al. 2019, arXiv 1910.01108 (DistilBERT); Liu et al. 2019, arXiv 1907.11692 (RoBERTa); Clark et al. 2020,
+arXiv 2003.10555 (ELECTRA).
 """
 
 import math
@@ -33,6 +34,7 @@ class Embeddings(nn.Module):
     def __init__(self, config):
         super().__init__()
         self.config = config
+        # The vectors of padding learn nothing (padding_idx): no token that counts ever looks at them.
         skipped = config.pad_token_id if config.positions_skip_padding else None
         self.word = nn.Embedding(config.vocab_size, config.hidden_size, padding_idx=config.pad_token_id)
         self.position = nn.Embedding(config.max_position_embeddings, config.hidden_size, padding_idx=skipped)
@@ -100,7 +102,7 @@ class Attention(nn.Module):
         scores = (query / math.sqrt(self.head_width)) @ key.transpose(-1, -2)  # [B, H, T, T]
         if mask is not None:
             scores = scores + mask  # padded keys, before the softmax: their weight becomes exactly 0
-        probabilities = self.dropout(scores.softmax(dim=-1))  # each query's row sums to 1
+        probabilities = self.dropout(scores.softmax(dim=-1))  # before dropout, each query's row sums to 1
         return probabilities @ value, probabilities
 
     def split_heads(self, x):
@@ -159,7 +161,7 @@ class Pooler(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Embeddings, then `num_hidden_layers` layers. `pooler` is a module or None; the heads call it, not `forward`.
+    """Embeddings, then `num_hidden_layers` layers. `pooler` is a module or None; `head.py` calls it, not `forward`.
 
     has_pooler: True or False, or None for what the family has.
     """
@@ -191,7 +193,7 @@ class Encoder(nn.Module):
             hidden, probabilities = layer(hidden, mask)
             if return_attention:
                 attentions.append(probabilities)
-        if None in attentions:
+        if None in attentions:  # the layers have been replaced by others, which return None for them
             raise ValueError("these layers never form the attention probabilities; load the encoder with fast=False")
         result = (*states, hidden) if return_all else hidden
         return (result, tuple(attentions)) if return_attention else result

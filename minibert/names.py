@@ -30,8 +30,8 @@ NAMES = (
     ("layers.#.feed_forward_norm",      "encoder.layer.#.output.LayerNorm",           "transformer.layer.#.output_layer_norm"),
     ("pooler.dense",                    "pooler.dense",                               None),
 )  # fmt: skip
-# Tensors that checkpoints carry and an encoder has no place for, by the beginning of their name.
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)  # of weights; int8 needs scales that we do not read
+# Tensors that checkpoints carry and an encoder has no place for, by the beginning of their name.
 IGNORED = {
     "cls.predictions.": "masked-language-model head, used in pretraining only",
     "cls.seq_relationship.": "next-sentence head, used in pretraining only",

@@ -42,7 +42,7 @@ class TrainSettings:
     batch_size: int = 16  # texts that one update sees
     micro_batch: int = 0  # texts that memory holds at a time (0: all of them); changes memory, not results
     lr: float = 5e-5
-    head_lr: float | None = None
+    head_lr: float | None = None  # None: as lr
     layer_decay: float = 1.0  # a layer's rate, as a factor of the rate of the layer above it
     weight_decay: float = 0.01
     warmup: float = 0.1  # below 1 a share of all updates, else so many updates
@@ -200,7 +200,7 @@ def validate(run):
 
 
 class Losses(nn.Module):
-    """An objective's losses as a module: what several processes keep in step."""
+    """An objective's losses as a module, because what keeps several processes in step wraps a module's forward."""
 
     def __init__(self, objective, model):
         super().__init__()
@@ -233,7 +233,7 @@ class Run:
         self.started = self.saved = time.monotonic()
 
     def rest_of_epoch(self):
-        """The batches that the epoch still has to see."""
+        """The batches that the epoch still has to see; how many it has in all is kept in `batches`."""
         batches = bucketed_batches(
             self.examples.lengths, self.settings.batch_size, self.settings.seed, self.progress.epoch
         )
@@ -261,8 +261,9 @@ class Run:
             announce_length((time.monotonic() - self.started) / ESTIMATE_AFTER * self.total_updates, self.device)
 
     def answer(self, save=False):
-        """Save, or if a signal or the clock asks for it, and stop if a signal does."""
+        """Save if `save` says so, a signal asks for it or it is time to; stop if a signal asks for that."""
         save = save or REQUESTS.save or time.monotonic() - self.saved > self.checkpoint_every
+        # Processes have to agree, or some would wait for the others for ever: one exchange for both questions.
         stop, save = divmod(processes.largest_of_all(2 * REQUESTS.stop + save), 2)
         if stop:
             self.stop(stop)
@@ -300,7 +301,7 @@ class Run:
                 {name: torch.tensor(loss if processes.is_first() else 0.0, device=self.device)
                  for name, loss in losses.items()} for losses in self.progress.recent
             ]  # fmt: skip
-            if not processes.is_first():
+            if not processes.is_first():  # the state holds the first one's generator: the others go on from fresh ones
                 torch.manual_seed(processes.own_seed(self.settings.seed) + self.progress.update)
 
 

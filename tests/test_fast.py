@@ -10,7 +10,7 @@ from minibert import model
 from minibert.fast import FAST, accelerate, restore, touched_rows
 from minibert.fast.attention import Attention, CPUAttention, sign_dropped
 from minibert.fast.dropout import BLOCK, Dropout
-from minibert.fast.linear import CPULinear, Linear
+from minibert.fast.linear import CPULinear, Linear, mkl_is_slow
 from minibert.head import Classifier
 from minibert.load import load_encoder
 from minibert.model import ACTIVATIONS, Layer, additive_mask, initialize
@@ -94,7 +94,7 @@ def test_the_builder_puts_fast_layers_in_and_fast_false_leaves_them_out(tiny_ber
         assert (Linear in parts, Dropout in parts) == (fast, fast)
 
 
-# ---- linear layers in bf16 on a CPU
+# ---- linear layers on a CPU
 
 
 BF16 = pytest.mark.skipif(
@@ -126,6 +126,44 @@ def test_a_linear_layer_in_bf16_is_pytorchs(shape):
     for ours, theirs in zip(*results, strict=True):
         largest = theirs.abs().max().item() if theirs.numel() else 0.0
         torch.testing.assert_close(ours, theirs, rtol=0.0, atol=2**-7 * largest)  # bf16 rounds by up to 2 ** -9
+
+
+@pytest.fixture
+def slow_mkl(monkeypatch):
+    """As on a CPU whose fp32 products oneDNN does better."""
+    if not torch.backends.mkldnn.is_available():
+        pytest.skip("this PyTorch has no oneDNN")
+    monkeypatch.setattr("minibert.fast.linear.mkl_is_slow", lambda: True)
+
+
+@pytest.mark.parametrize("activation", [None, functional.gelu])
+@pytest.mark.parametrize("shape", [(7, 24), (1, 24), (3, 5, 24), (0, 24)])
+def test_a_linear_layer_in_fp32_is_pytorchs_by_whichever_library(monkeypatch, slow_mkl, shape, activation):
+    monkeypatch.setattr("minibert.fast.linear.LARGE", 24)  # larger activations are computed again
+    results = []
+    x = torch.randn(shape)
+    for layer in linear_pair():
+        inputs = x.clone().requires_grad_()
+        mine = isinstance(layer, Linear)
+        before = inputs if mine or activation is None else activation(inputs)
+        output = layer(before, activation) if mine else layer(before)
+        assert (type(output.grad_fn).__name__ == "CPULinearBackward") == mine
+        output.square().sum().backward()
+        results.append([output, inputs.grad, layer.weight.grad, layer.bias.grad])
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "capability, maker, slow",
+    [("AVX512", "AuthenticAMD", True), ("AVX512", "GenuineIntel", False), ("AVX2", "AuthenticAMD", False)],
+)
+def test_mkl_is_slow_where_its_maker_is_not_the_cpus(monkeypatch, capability, maker, slow):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
+    monkeypatch.setattr("platform.processor", lambda: f"Family 26 Model 2, {maker}")
+    monkeypatch.setattr("pathlib.Path.is_file", lambda self: False)
+    assert mkl_is_slow.__wrapped__() == slow
 
 
 def test_a_linear_layers_gradients_are_right():
@@ -168,8 +206,9 @@ def test_a_large_activation_is_computed_again_and_not_kept(monkeypatch):
 
 
 @pytest.mark.parametrize("precision", [None, torch.float16])
-def test_a_linear_layer_is_pytorchs_own_without_bf16(monkeypatch, precision):
+def test_a_linear_layer_is_pytorchs_own_without_bf16_and_with_a_fast_mkl(monkeypatch, precision):
     monkeypatch.setattr("minibert.fast.linear.LARGE", 0)
+    monkeypatch.setattr("minibert.fast.linear.mkl_is_slow", lambda: False)
     ours, theirs = linear_pair()
     x = torch.randn(7, 24)
     with torch.autocast("cpu", precision, enabled=precision is not None):
@@ -232,8 +271,12 @@ def test_touched_rows_give_the_same_gradients_and_put_everything_back():
 # ---- attention and dropout
 
 
-def test_bf16_on_a_cpu_predicts_by_pytorchs_kernel_and_learns_by_ours(kernel_calls):
-    """And the two ways, forward and back, differ by no more than bf16 rounds."""
+@pytest.mark.parametrize("has_amx", [True, False])
+def test_bf16_on_a_cpu_predicts_by_pytorchs_kernel_or_plain_steps_and_learns_by_ours(
+    kernel_calls, monkeypatch, has_amx
+):
+    """And the ways, forward and back, differ by no more than bf16 rounds."""
+    monkeypatch.setattr("minibert.fast.attention.has_amx", lambda: has_amx)
     attention = built(Layer(dropout_config("bert")), fast=True).attention
     hidden = torch.randn(3, 17, attention.query.in_features, generator=torch.Generator().manual_seed(4))
     mask = additive_mask(torch.arange(17) < torch.tensor([[17], [9], [4]]), torch.float32)
@@ -242,10 +285,10 @@ def test_bf16_on_a_cpu_predicts_by_pytorchs_kernel_and_learns_by_ours(kernel_cal
         attention.zero_grad()
         with torch.autocast("cpu", precision, enabled=precision == torch.bfloat16):
             with torch.no_grad():
-                fused, _ = attention(hidden, mask)
+                predicting, _ = attention(hidden, mask)
             learning, _ = attention(hidden, mask)
-        assert kernel_calls["fused"] == (1 if precision == torch.bfloat16 else 3)
-        assert difference(fused.float(), learning.detach().float()) <= 0.02 * learning.abs().max().item()
+        assert kernel_calls["fused"] == has_amx + (0 if precision == torch.bfloat16 else 2)
+        assert difference(predicting.float(), learning.detach().float()) <= 0.02 * learning.abs().max().item()
         learning.float().square().sum().backward()
         gradients[precision] = attention.query.weight.grad.clone()
     assert difference(*gradients.values()) <= 0.05 * gradients[torch.float32].abs().max().item()

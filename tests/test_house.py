@@ -17,7 +17,8 @@ README = PACKAGE.parent / "README.md"
 
 STORY = (
     "config", "model", "head", "batch", "tokenizer", "names", "load", "metrics", "optim", "evaluate", "train",
-    "baselines", "frozen", "explain", "job", "experiment", "recipes", "sweep", "finetune", "predict", "explore",
+    "baselines", "frozen", "explain", "job", "experiment", "recipes", "sweep", "finetune", "predict", "trace",
+    "explore", "export",
 )  # fmt: skip
 WINGS = ("data", "fast", "report", "distill", "parity", "plumbing")
 
@@ -145,7 +146,7 @@ def test_every_public_name_of_the_package_can_be_had():
     assert all(getattr(minibert, name) is not None for name in minibert.__all__)
 
 
-@pytest.mark.parametrize("command", ["finetune", "predict", "distill", "parity", "explore"])
+@pytest.mark.parametrize("command", ["finetune", "predict", "distill", "parity", "explore", "trace", "export"])
 def test_help_answers_without_pytorch(command):
     code = (
         "import sys; sys.modules['torch'] = None; import runpy; sys.argv = ['x', '--help']; "

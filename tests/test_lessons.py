@@ -110,7 +110,7 @@ def test_a_lesson_runs_offline_shows_what_it_claims_and_draws_its_picture(name, 
     drawn = {path.name: path for path in (tmp_path / "pictures").glob("*")}
     assert set(drawn) == ({f"{name}.svg"} if picture else set())
     if picture == "same":
-        assert drawn[f"{name}.svg"].read_bytes() == (EXAMPLES / "pictures" / f"{name}.svg").read_bytes()
+        assert without_style(drawn[f"{name}.svg"]) == without_style(EXAMPLES / "pictures" / f"{name}.svg")
     for path in drawn.values():
         check_picture(path)
 
@@ -155,6 +155,24 @@ def test_the_table_and_the_readme_know_every_lesson_and_every_picture():
 @pytest.mark.parametrize("path", sorted((EXAMPLES / "pictures").glob("*.svg")), ids=lambda path: path.stem)
 def test_a_picture_is_small_and_has_words_for_those_who_do_not_see_it_and_colours_for_the_dark(path):
     check_picture(path)
+
+
+@pytest.mark.parametrize("arguments", [["--pictures"], ["--pictures", "{file}/pictures"]], ids=["no folder", "a file"])
+def test_where_a_picture_cannot_go_one_line_says_so(arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    import drawing
+
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setattr(sys, "argv", ["x.py", *(word.format(file=tmp_path / "file") for word in arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        drawing.save("picture", drawing.grid("a title", "a description", [[0.5]], ["row"], ["column"]))
+    assert stopped.value.code == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def without_style(path):
+    """A picture but for its colours and letters, which are the report's and may change with it."""
+    return re.sub(r"<style>.*?</style>", "", path.read_text(encoding="utf-8"), flags=re.S)
 
 
 def check_picture(path):

@@ -6,7 +6,7 @@ import pytest
 from example_runs import make_features, make_run, make_task
 from test_report import HOSTILE, hostile_texts
 
-from minibert import load_tokenizer
+from minibert import load_tokenizer, trace
 from minibert.report import page, write_data_report
 from minibert.report.gather import gather
 
@@ -44,12 +44,14 @@ def pages(tmp_path_factory):
     task = tasks["two classes"][0]
     sequences = {part: tokenizer.encode(getattr(task, part).texts) for part in ("train", "validation", "test")}
     write_data_report(task, sequences, tokenizer, 24, "head", "a/model", folder / "data")
+    made["trace"] = folder / "trace.html"
+    trace.main([f"a fine film, {'really ' * 30}<b>fine</b>", "--output", str(made["trace"])])
     return made | {"data alone": folder / "data" / "data.html"}
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [400, 1400])
-@pytest.mark.parametrize("name", ["two classes", "fifty classes", "hostile", "data alone"])
+@pytest.mark.parametrize("name", ["two classes", "fifty classes", "hostile", "data alone", "trace"])
 def test_a_page_is_whole_and_keeps_to_itself(name, width, scheme, browser, pages):
     view = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     messages, requests = [], []
@@ -71,7 +73,7 @@ def test_a_page_is_whole_and_keeps_to_itself(name, width, scheme, browser, pages
 
 
 # Words of a picture that its edge cuts off, for a picture's own box hides what lies beyond it.
-STICKING_OUT = """[...document.querySelectorAll('svg text')].filter(one => {
+STICKING_OUT = """[...document.querySelectorAll('svg text')].filter(one => !one.closest('defs')).filter(one => {
     const word = one.getBoundingClientRect(), picture = one.ownerSVGElement.getBoundingClientRect();
     return word.left < picture.left - 1 || word.right > picture.right + 1 || word.bottom > picture.bottom + 2;
 }).map(one => one.textContent)"""

@@ -1,7 +1,8 @@
 """The benchmark's jobs, one a process: `python jobs.py '{"side": ..., "work": ...}'` prints its result.
 
 A job is a function SIDE_WORK(job) below; its result holds `rate` (real tokens or texts per second, warm-up and loading
-left out), `seconds` and, where they mean something, `flops` and `padding`. The peak memory of the process is added.
+left out), `seconds`, the `precision` that was used and, where they mean something, `flops` and `padding`. The peak
+memory of the process is added.
 """
 
 import contextlib
@@ -15,13 +16,16 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+import peers
 import torch
 from torch import nn
 from torch.nn import functional
 
 from minibert.batch import Examples, Sequence, bucketed_batches, padding_fraction
+from minibert.config import EncoderConfig
 from minibert.evaluate import predict
 from minibert.fast import touched_rows
+from minibert.fast.linear import mkl_is_slow, product
 from minibert.frozen import encode, fit_heads
 from minibert.load import load_tokenizer, read_classifier
 from minibert.plumbing.device import PRECISIONS, resolve_device, resolve_precision
@@ -31,12 +35,14 @@ from minibert.train import TrainSettings, train
 
 LR, WEIGHT_DECAY, WARMUP = 5e-5, 0.01, 0.1
 WARM_UP_BATCHES = 4
+SLOW = 2e10  # operations per second, in which 22 large products would take minutes
 
 
 def run_job(job):
     if job["side"] == "minibert":
         keep_freed_memory()  # as minibert's commands do when they start
-    result = {"unit": "texts/s", **globals()[f"{job['side']}_{job['work']}"](job)}
+    precision, _ = resolve_precision(job["precision"], resolve_device(job["device"]))
+    result = {"unit": "texts/s", "precision": precision, **globals()[f"{job['side']}_{job['work']}"](job)}
     return {**result, "peak": peak_memory(job["device"]) / 1e9}
 
 
@@ -54,12 +60,12 @@ def peak_memory(device):
 
 
 def model_folder(job):
-    return Path(job["folder"]) / "model"
+    return Path(job["folder"]) / job["model"]
 
 
 def read_texts(job, part="train", times=1):
     """The job's texts: a fixed sample (or one `times` as large, which begins with the same texts), and their labels."""
-    texts, labels = json.loads((Path(job["folder"]) / f"{job['task']}.json").read_text())[part]
+    texts, labels = read_task(job)[part]
     count = job["texts" if part == "train" else "test_texts"] * job.get("more", 1) * times
     if job["work"] == "whole":
         count = len(texts)
@@ -67,10 +73,14 @@ def read_texts(job, part="train", times=1):
     return [texts[i] for i in order], [labels[i] for i in order]
 
 
+def read_task(job):
+    return json.loads((Path(job["folder"]) / f"{job['task']}.json").read_text())
+
+
 def training_flops(job, lengths):
     """Multiplications and additions that the real tokens need, forward and backward; padding does no work."""
-    config = json.loads((model_folder(job) / "config.json").read_text())
-    width, layers, inner = config["dim"], config["n_layers"], config["hidden_dim"]
+    config = EncoderConfig.from_file(model_folder(job) / "config.json")
+    width, layers, inner = config.hidden_size, config.num_hidden_layers, config.intermediate_size
     weights = layers * (4 * width * width + 2 * width * inner)
     return sum(6 * weights * n + 12 * layers * width * n * n for n in (int(n) for n in lengths))
 
@@ -115,6 +125,8 @@ def timed_training(classifier, examples, job, device, precision):
     )  # fmt: skip
     one = part_of(examples, 0, 1)  # train() wants a validation set
     warm_up = part_of(examples, 0, WARM_UP_BATCHES * job["batch_size"])
+    if job.get("variant") == "graphs":
+        warm_up = examples  # every length is compiled and recorded outside the clock
     with touched_rows(classifier, device.type == "cpu" and 0 < settings.micro_batch < settings.batch_size):
         train(classifier, warm_up, one, settings, device, quiet=True)
         gc.collect()  # the warm-up's optimizer
@@ -123,13 +135,21 @@ def timed_training(classifier, examples, job, device, precision):
         return time.perf_counter() - started
 
 
+def variant_of(classifier, job):
+    """The classifier as the job wants to run it: as it is, compiled, compiled into CUDA graphs, or unpadded."""
+    variant = job.get("variant")
+    if variant == "compile":
+        classifier.compile(dynamic=True)
+    if variant == "graphs":  # a recording for each shape, replayed at one call instead of hundreds
+        torch._dynamo.config.recompile_limit = 64  # lengths
+        classifier.compile(mode="reduce-overhead", dynamic=False)
+    return Unpadded(classifier) if variant == "unpadded" else classifier
+
+
 def minibert_finetune(job):
     classifier, device, precision = setup(job)
     examples = tokenised(job, *read_texts(job))
-    if job.get("variant") == "compile":
-        classifier.compile(dynamic=True)
-    if job.get("variant") == "unpadded":
-        classifier = Unpadded(classifier)
+    classifier = variant_of(classifier, job)
     seconds = timed_training(classifier, examples, job, device, precision)
     batches = bucketed_batches(examples.lengths, job["batch_size"], 0, 0)
     size = job.get("micro_batch") or job["batch_size"]
@@ -168,19 +188,27 @@ def minibert_frozen(job):
 
 def minibert_inference(job):
     classifier = load_classifier(model_folder(job), device=job["device"], precision=job["precision"])
-    classifier.max_length = job["max_length"]
-    texts, _ = read_texts(job, "test")
     if job.get("variant") == "compile":
         classifier.classifier.compile(dynamic=True)
-    return timed_inference(classifier.predict, texts)
+    return timed_inference(job, limited(classifier, job).predict)
 
 
-def timed_inference(classify, texts):
+def limited(classifier, job):
+    """The `TextClassifier`, reading no more of a text than the job allows."""
+    classifier.max_length = min(classifier.max_length, job["max_length"])
+    return classifier
+
+
+def timed_inference(job, classify):
+    """Rate of labelling the job's test texts, and the share of labels that are right."""
+    texts, labels = read_texts(job, "test")
     classify(texts[:256])  # warm-up
     started = time.perf_counter()
-    classify(texts)
+    answers = classify(texts)
     seconds = time.perf_counter() - started
-    return {"rate": len(texts) / seconds, "seconds": seconds}
+    names = read_task(job)["label_names"]
+    right = sum(answer == names[label] for answer, label in zip(answers, labels, strict=True))
+    return {"rate": len(texts) / seconds, "seconds": seconds, "accuracy": right / len(texts)}
 
 
 def minibert_whole(job):
@@ -190,6 +218,7 @@ def minibert_whole(job):
     examples = tokenised(job, *read_texts(job))
     test = tokenised(job, *read_texts(job, "test"))
     settings = TrainSettings(epochs=3, batch_size=job["batch_size"], lr=LR, precision=precision)
+    classifier = variant_of(classifier, job)
     train(classifier, examples, part_of(examples, 0, 1), settings, device, quiet=True)
     trained = time.perf_counter() - started
     predict(classifier, test, device, precision)
@@ -201,19 +230,34 @@ def minibert_whole(job):
 
 
 def minibert_matmul(job):
-    """The machine's rate for large matrix products, in operations per second."""
-    rates = {"rate": 0, "seconds": 0}
-    for name in ("bf16", "fp32"):
-        matrix = torch.randn(4096, 4096, device=job["device"]).to(PRECISIONS[name] or torch.float32)
+    """The machine's rates for large matrix products, {precision: operations per second, or None}."""
+    kinds = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int8}
+    if job["device"] == "cuda":
+        kinds["fp16"] = torch.float16
+    return {"rate": 0, "seconds": 0, **{name: product_rate(kind, job["device"]) for name, kind in kinds.items()}}
+
+
+def product_rate(kind, device):
+    """Operations per second in a product of two square matrices; None where PyTorch has no such product."""
+    multiply = torch._int_mm if kind == torch.int8 else torch.mm
+    if device == "cpu" and kind == torch.float32 and mkl_is_slow():
+        multiply = product
+    for size in (512, 4096):  # where a machine has no instructions for it, the small one says enough
+        matrix = torch.randint(-100, 100, (size, size), device=device).to(kind)
         seconds = []
         for _ in range(22):
             started = time.perf_counter()
-            matrix @ matrix
-            if job["device"] == "cuda":
+            try:
+                multiply(matrix, matrix)
+            except RuntimeError:
+                return None
+            if device == "cuda":
                 torch.cuda.synchronize()
             seconds.append(time.perf_counter() - started)
-        rates[name] = 2 * 4096**3 / median(seconds[2:])
-    return rates
+        rate = 2 * size**3 / median(seconds[2:])
+        if rate < SLOW:
+            break
+    return rate
 
 
 class Unpadded(nn.Module):
@@ -333,7 +377,32 @@ def pipeline_inference(job):
         "text-classification", model=model, tokenizer=AutoTokenizer.from_pretrained(model_folder(job)),
         device=job["device"], batch_size=32, truncation=True, max_length=job["max_length"],
     )  # fmt: skip
-    return timed_inference(classify, read_texts(job, "test")[0])
+    return timed_inference(job, lambda texts: [answer["label"] for answer in classify(texts)])
+
+
+# ---- ONNX Runtime's and OpenVINO's side
+
+
+def peer_prepare(job):
+    """Export the model, and quantise it where the peer's precision is int8."""
+    started = time.perf_counter()
+    reader = limited(load_classifier(model_folder(job)), job)
+    texts, labels = read_texts(job, times=2)
+    examples = reader.tokenizer.examples(texts, None, labels, reader.max_length, reader.truncation)
+    peers.prepare(model_folder(job), job["side"], job["precision"], examples)
+    return {"rate": 0, "seconds": time.perf_counter() - started}
+
+
+def peer_inference(job):
+    """The peer's model where minibert's would stand: the same tokens in the same batches, longest first."""
+    classifier = limited(load_classifier(model_folder(job)), job)
+    classifier.classifier = peers.Session(classifier.classifier, model_folder(job), job["side"], job["precision"])
+    classifier.precision = "fp32"  # no autocast around it
+    return timed_inference(job, classifier.predict)
+
+
+onnxruntime_prepare = openvino_prepare = peer_prepare
+onnxruntime_inference = openvino_inference = peer_inference
 
 
 if __name__ == "__main__":

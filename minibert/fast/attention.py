@@ -1,10 +1,12 @@
 """Attention without its large matrices: what each token gathers, sparing of time and memory.
 
-PyTorch's fused kernel never stores the T x T probabilities, and serves everywhere but in training on a CPU. There it
-knows no dropout (PyTorch would fall back on a slow path), and in bf16 its backward pass is slow; `CPUAttention` has a
-backward pass of its own, which needs one of those matrices.
+PyTorch's fused kernel never stores the T x T probabilities, and serves everywhere but on a CPU in two cases. In
+training it knows no dropout there (PyTorch would fall back on a slow path), and in bf16 its backward pass is slow;
+`CPUAttention` has a backward pass of its own, which needs one of those matrices. And in bf16 without AMX instructions
+its products are slower than oneDNN's, so that the plain steps are ahead where nothing learns.
 """
 
+import functools
 import math
 
 import torch
@@ -35,10 +37,26 @@ def attend(query, key, value, mask=None, dropout=0.0):
     on_cpu = query.device.type == "cpu"
     if mask is not None and on_cpu and not mask.any():  # no padding; a GPU would have to stop and wait for the answer
         mask = None
+    if on_cpu and query.dtype == torch.bfloat16 and not (dropout or query.requires_grad or has_amx()):
+        return in_plain_steps(query, key, value, mask)
     slow_backward = query.requires_grad and query.dtype == torch.bfloat16
     if on_cpu and (dropout or slow_backward):
         return CPUAttention.apply(query, key, value, mask, dropout)
     return functional.scaled_dot_product_attention(query, key, value, mask, dropout)
+
+
+@functools.cache
+def has_amx():
+    """Whether the CPU multiplies whole tiles in bf16."""
+    return getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
+
+
+def in_plain_steps(query, key, value, mask):
+    """`attend` as `model.Attention` spells it out."""
+    scores = (query / math.sqrt(query.shape[-1])) @ key.transpose(-1, -2)  # [B, H, T, T]
+    if mask is not None:
+        scores += mask.to(scores.dtype)
+    return scores.softmax(dim=-1) @ value
 
 
 class CPUAttention(torch.autograd.Function):

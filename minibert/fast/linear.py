@@ -1,9 +1,17 @@
-"""Linear layers, whose matrix products are half of all the work, and how a CPU with bf16 instructions does them faster.
+"""Linear layers, whose matrix products are half of all the work and more, and how a CPU does them faster.
 
-Under bf16 autocast on such a CPU, PyTorch writes the bias into the whole output before it multiplies, and casts the
-weights again for every batch, also where nothing learns. Our layers avoid both there; everywhere else they are
-nn.Linear.
+PyTorch has two libraries for products on a CPU, and oneDNN does some of them better than it is asked to:
+
+    in bf16   under autocast, PyTorch writes the bias into the whole output before it multiplies, and casts the weights
+              again for every batch, also where nothing learns
+    in fp32   PyTorch takes Intel's MKL, which leaves half of what it could do to CPUs of other makers unused
+
+Our layers avoid all that; everywhere else they are nn.Linear.
 """
+
+import functools
+import platform
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -24,13 +32,13 @@ class Linear(nn.Linear):
     casts = None  # (what the weights were, the same in bf16), while nothing learns
 
     def forward(self, x, activation=None):
-        in_bf16 = x.device.type == "cpu" and self.bias is not None and autocasts_to_bf16()
-        in_bf16 = in_bf16 and not torch.compiler.is_compiling()
-        if activation is not None and not (in_bf16 and x.numel() > LARGE):
+        precision = None if self.bias is None else own_precision(x)
+        if activation is not None and not (precision and x.numel() > LARGE):
             x, activation = activation(x), None
-        if not in_bf16:
+        if precision is None:
             return super().forward(x)
-        return CPULinear.apply(x.to(torch.bfloat16), *self.weights_in_bf16(), activation)
+        weights = self.weights_in_bf16() if precision == torch.bfloat16 else (self.weight, self.bias)
+        return CPULinear.apply(x.to(precision), *weights, activation)
 
     def weights_in_bf16(self):
         """The weight and the bias in bf16. In evaluation they are cast once, and again only when they have changed."""
@@ -55,10 +63,25 @@ class FeedForward(model.FeedForward):
         return self.contract(self.expand(hidden), self.activation)
 
 
-def autocasts_to_bf16():
-    """Whether autocast asks for bf16 on the CPU, and the CPU's library has products for it."""
-    asked = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
-    return asked and torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+def own_precision(x):
+    """In which precision our products serve `x`, or None where PyTorch's own do."""
+    if x.device.type != "cpu" or torch.compiler.is_compiling() or not torch.backends.mkldnn.is_available():
+        return None
+    if torch.is_autocast_enabled("cpu"):
+        in_bf16 = torch.get_autocast_dtype("cpu") == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        return torch.bfloat16 if in_bf16 else None
+    return torch.float32 if x.dtype == torch.float32 and mkl_is_slow() else None
+
+
+@functools.cache
+def mkl_is_slow():
+    """Whether the CPU has AVX-512 but is not Intel's: MKL then takes its way for AVX2, of half the width."""
+    if torch.backends.cpu.get_cpu_capability() != "AVX512" or not torch.backends.mkl.is_available():
+        return False
+    maker = platform.processor()  # names it on Windows
+    if Path("/proc/cpuinfo").is_file():
+        maker = Path("/proc/cpuinfo").read_text()
+    return "AuthenticAMD" in maker
 
 
 class CPULinear(torch.autograd.Function):
@@ -81,16 +104,23 @@ class CPULinear(torch.autograd.Function):
             with torch.enable_grad():
                 x = ctx.activation(before)
         rows = gradient.flatten(0, -2)  # [M, out_features]
-        grad_x = (rows @ weight).view(x.shape) if ctx.needs_input_grad[0] else None
-        grad_weight = rows.t() @ x.flatten(0, -2) if ctx.needs_input_grad[1] else None
+        grad_x = product(rows, weight).view(x.shape) if ctx.needs_input_grad[0] else None
+        grad_weight = product(rows.t(), x.flatten(0, -2)) if ctx.needs_input_grad[1] else None
         grad_bias = rows.sum(0) if ctx.needs_input_grad[2] else None
         if ctx.activation is not None and grad_x is not None:
             (grad_x,) = torch.autograd.grad(x, before, grad_x)
         return grad_x, grad_weight, grad_bias, None
 
 
-def multiply(rows, weight, bias):
+def product(left, right):
+    """left right: [M, K], [K, N] -> [M, N]."""
+    if left.dtype != torch.float32 or not left.numel():
+        return left @ right  # in bf16 PyTorch takes oneDNN by itself
+    return multiply(left, right.t())
+
+
+def multiply(rows, weight, bias=None):
     """rows weight^T + bias: [M, in_features], [out_features, in_features], [out_features] -> [M, out_features]."""
-    if rows.dtype != torch.bfloat16:
+    if rows.dtype == torch.float64:  # oneDNN has none
         return functional.linear(rows, weight, bias)
     return torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")  # adds the bias as it writes

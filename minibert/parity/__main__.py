@@ -160,7 +160,7 @@ def parse(argv):
     )
     add = parser.add_argument
     add("implementation", nargs="?", default="minibert.parity.adapter", help="a .py file, or a module's dotted name")
-    add("--rungs", metavar="A,B", help="only these (default: all)")
+    add("--only", "--rungs", dest="rungs", metavar="A,B", help="climb only these rungs (default: all)")
     add("--list", action="store_true", help="list the rungs and what they are")
     add("--explain", metavar="RUNG", help="print one rung's arguments, shapes, tolerance and source")
     add("--hint", nargs=2, metavar=("1|2|3", "RUNG"), help="what to look at; where it stands in the paper; the fix")

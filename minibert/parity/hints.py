@@ -65,7 +65,8 @@ HINTS = {
         "Each linear layer is `x @ weight.T + bias`.",
     ),
     "feed_forward": (
-        "Two linear layers with something between them, and nothing behind. Is gelu itself right (its own rung)?",
+        "What is the last axis of your array after the first linear layer, F or E? Between the two layers stands one function; "
+        "is it right by itself (the rung `gelu`)? And after the second layer: is anything left that belongs to `layer`?",
         "Vaswani et al. 2017, equation 2: FFN(x) = max(0, x W1 + b1) W2 + b2. Devlin et al. 2019, appendix A.2: BERT puts GELU "
         "where the ReLU is.",
         "`gelu(x @ W1.T + b1) @ W2.T + b2`, with W1 = intermediate.dense [F, E] and W2 = output.dense [E, F].",
@@ -108,21 +109,24 @@ HINTS = {
     ),
     "mean_pooling": (
         "A text of two tokens and a thousand of padding: what should the mean be, and what does your code give?",
-        "Reimers and Gurevych 2019, section 3: the mean of all output vectors, which is meant for real tokens.",
+        "Reimers and Gurevych 2019, section 3: the mean of all output vectors. A padded position is no token: it belongs neither in "
+        "the sum nor in the count, (sum of mask * hidden) / (sum of mask).",
         "`mask = attention_mask.unsqueeze(-1)`; `(hidden * mask).sum(1) / mask.sum(1)`.",
     ),
     "bert_head": (
-        "Is the pooler part of it? How many matrices lie between the last hidden state and the logits?",
+        "How many matrices lie between the last hidden state and the logits, one or two? Does the rung `pooler` pass? And do your "
+        "logits sum to 1? They should not.",
         "Devlin et al. 2019, section 4.1: the vector C of [CLS] times W; in the code C is the pooler's output, tanh included.",
         "`pooled @ classifier.weight.T + classifier.bias`; no softmax: the loss wants logits.",
     ),
     "distilbert_head": (
-        "Which activation sits between its two matrices? BERT's pooler has another one.",
+        "Print what lies between its two matrices: is any number negative? BERT's pooler gives some; here there should be none.",
         "transformers, DistilBertForSequenceClassification: pre_classifier, ReLU, dropout, classifier, on the first token.",
         "`relu(hidden[:, 0] @ pre_classifier.weight.T + pre_classifier.bias)`, then classifier.",
     ),
     "roberta_head": (
-        "Two matrices on the first token. Which activation sits between them?",
+        "Two matrices on the first token. What is the largest number between them: can it exceed 1, can it be negative? That "
+        "tells which activation you have.",
         "fairseq, RobertaClassificationHead: dropout, dense, tanh, dropout, out_proj.",
         "`torch.tanh(hidden[:, 0] @ dense.weight.T + dense.bias)`, then out_proj.",
     ),
@@ -137,14 +141,14 @@ HINTS = {
         "normalised row and d = dy * weight; embeddings: `np.add.at(d_table, ids, d_rows)`.",
     ),
     "bert_embeddings_dropout": (
-        "Is anything dropped here at all, and before or behind LayerNorm?",
+        "The note says what your code drops. Is it the sum of the tables, or what LayerNorm makes of it? And is it dropped once?",
         "google-research/bert, modeling.py, embedding_postprocessor: layer_norm_and_dropout, in this order.",
         "`dropout(layer_norm(sum))`, once.",
     ),
     "bert_layer_dropout": (
         "The note says what your code drops. BERT drops in three places; name them before you look.",
         "google-research/bert, modeling.py: the attention probabilities, after the softmax; attention's output, after its dense "
-        "layer and before it is added; the feed-forward's output, the same.",
+        "layer and before it is added; the feed-forward's output, likewise.",
         "`probabilities = dropout(scores.softmax(-1))`; `norm1(x + dropout(attention_output))`; "
         "`norm2(a + dropout(feed_forward_output))`. Nothing between the feed-forward's two matrices.",
     ),
@@ -155,18 +159,24 @@ HINTS = {
         "`probabilities = dropout(softmax)`; `sa_layer_norm(x + attention)`; `output_layer_norm(a + dropout(feed_forward))`.",
     ),
     "bert_head_dropout": (
-        "One place: what does the classifier's matrix read while training?",
-        "google-research/bert, run_classifier.py, create_model: output_layer is dropped, then multiplied.",
+        "The note says what your code drops. One place is right: is it before the pooler, or between the pooler and the last "
+        "matrix?",
+        "google-research/bert, run_classifier.py, create_model: while training, dropout is applied to output_layer, which is the "
+        "pooled vector, tanh included; then comes the product with the classifier's weights.",
         "`dropout(pooled) @ classifier.weight.T + classifier.bias`.",
     ),
     "distilbert_head_dropout": (
-        "One place, behind the activation.",
-        "transformers, DistilBertForSequenceClassification: pre_classifier, ReLU, dropout (seq_classif_dropout), classifier.",
+        "One place. Which of these is it: the first token's vector, what the first matrix makes of it, or what the activation makes "
+        "of that? The note says what your code drops.",
+        "transformers, DistilBertForSequenceClassification: pre_classifier, ReLU, dropout (seq_classif_dropout), classifier. Dropout "
+        "stands right before the last matrix.",
         "`dropout(relu(pre_classifier(first)))`, then classifier.",
     ),
     "roberta_head_dropout": (
-        "Two places: on what the head reads, and on what its last matrix reads.",
-        "fairseq, RobertaClassificationHead.forward.",
+        "BERT's head drops once. RoBERTa has no pretrained pooler, so its head has two matrices of its own: how often does it drop? "
+        "The note says what your code drops.",
+        "fairseq, RobertaClassificationHead.forward: dropout stands before each of the two matrices, on the first token's vector "
+        "and on what tanh gives.",
         "`x = dropout(hidden[:, 0])`; `x = dropout(tanh(dense(x)))`; `out_proj(x)`.",
     ),
     "parameter_groups": (
@@ -203,8 +213,9 @@ HINTS = {
         "`total = sqrt(sum of (g ** 2).sum())`; `factor = min(1, max_norm / total)`; every gradient times that one factor.",
     ),
     "accuracy": (
-        "Is it a share, from 0 to 1?",
-        "The number of right predictions divided by the number of predictions.",
+        "Three right answers out of four: what does your function return? 0.75 is right; 75, 3 and 0 (a division of whole numbers) "
+        "are not.",
+        "The mean over texts of a number that is 1 where prediction and label agree, and else 0: right predictions / predictions.",
         "`(labels == predictions).mean()` (in PyTorch `.float()` or `.double()` first).",
     ),
     "confusion_matrix": (
@@ -218,14 +229,15 @@ HINTS = {
         "van Rijsbergen 1979, chapter 7: precision = hits / predicted, recall = hits / true, F1 their harmonic mean; macro: the "
         "plain mean over all num_labels classes; weighted: by the number of true texts. 0 where a denominator is 0.",
         "`precision = diag / matrix.sum(0)`; `recall = diag / matrix.sum(1)`; `f1 = 2 * diag / (matrix.sum(0) + matrix.sum(1))`; "
-        "then average each of the three.",
+        "0 where a denominator is 0; then average each of the three.",
     ),
     "roc_auc": (
         "Two positives with scores .9 and .4, two negatives with .4 and .1: of the four pairs, how many are in order? (3, and one "
         "tie: 3.5 / 4.)",
         "Hanley and McNeil 1982: the area is the probability that a random positive scores above a random negative; a tie counts "
         "one half. Fawcett 2006, section 7: equal scores are one step of the curve, a slanted one.",
-        "`(ones[:, None] > zeros[None, :]).mean() + 0.5 * (ones[:, None] == zeros[None, :]).mean()`, from scores, not from labels.",
+        "With the scores of the positives in `ones` and of the negatives in `zeros`: `(ones[:, None] > zeros[None, :]).mean() + 0.5 * "
+        "(ones[:, None] == zeros[None, :]).mean()` (in PyTorch `.double()` first). From scores, never from predicted classes.",
     ),
     "map_weight_names": (
         "Which kinds of name are in the list: prefixes, gamma and beta, DistilBERT's words, heads of pretraining? Which of them "

@@ -7,7 +7,7 @@ import torch
 
 from .files import UserError
 
-PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16, "int8": None}  # what autocast casts to
 
 
 def to_device(tensors, device):
@@ -34,7 +34,14 @@ def be_deterministic():
 
 
 def resolve_precision(name, device):
-    """`auto` -> bf16 where the hardware multiplies it fast, else fp16 on CUDA, else fp32; (precision, why)."""
+    """`auto` -> bf16 where the hardware multiplies it fast, else fp16 on CUDA, else fp32; (precision, why).
+
+    UserError for int8 on a GPU: its layers are written for CPUs.
+    """
+    if name == "int8" and device.type != "cpu":
+        raise UserError("--precision int8: computes on a CPU; add --device cpu, or use bf16 on the GPU")
+    if name == "int8" and not getattr(torch.cpu, "_is_vnni_supported", lambda: False)():
+        return name, "as asked; this CPU has no VNNI instructions for it, so fp32 may be as fast"
     if name != "auto":
         return name, "as asked"
     if device.type == "cuda":
@@ -48,7 +55,7 @@ def resolve_precision(name, device):
 
 def autocast(device, precision):
     """Matrix products in `precision`; sums and LayerNorm stay in fp32, where rounding would hurt. So does softmax on a
-    GPU; on a CPU its result is rounded, too."""
+    GPU; on a CPU its result is rounded, too. Layers in int8 round by themselves, and the others stay in fp32."""
     if PRECISIONS[precision] is None:
         return contextlib.nullcontext()
     return torch.autocast(device.type, PRECISIONS[precision])

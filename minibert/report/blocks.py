@@ -9,6 +9,12 @@
     cases     {"cases"}                                     texts with what was said of them
     fold      {"title", "blocks", "open"}                   closed until it is opened, unless "open"
     checks    {"findings"}
+    source    {"lines"}                                     lines of our own source, each with its file and number
+    pieces    {"pieces"}                                    tokens in boxes, with their numbers below
+    shaded    {"texts"}                                     words, each the darker the larger its share
+    heads     {"layers", "names"}                           for each layer its (name, small picture), a row; and what
+                                                            the large pictures share
+    large     {"pictures"}                                  (name, picture) to which the small ones lead
 """
 
 COLOURS = {"majority": "c-majority", "bag-of-words": "c-bag", "untrained": "c-untrained", "frozen": "c-frozen",
@@ -31,6 +37,11 @@ def picture(title, svg, how, head, rows):
 
 def fold(title, blocks, is_open=False):
     return {"kind": "fold", "title": title, "blocks": blocks, "open": is_open}
+
+
+def source(lines, *names):
+    """Of `trace.trace`'s lines those with these names, as far as this model has them."""
+    return {"kind": "source", "lines": [lines[name] for name in names if name in lines]}
 
 
 def percent(mean, std=None):

@@ -130,18 +130,60 @@ def words_of(case):
     if not case.get("words"):
         return escape(case["text"])
     most = max(abs(weight) for _, weight in case["words"]) or 1
-    parts = []
-    for word, weight in case["words"]:
-        share = abs(weight) / most
-        if share < 0.15:
-            parts.append(escape(word))
-        else:
-            colour = "more" if weight > 0 else "less"
-            style = "" if weight > 0 else "text-decoration:underline dotted;"
-            style += f"background:color-mix(in srgb,var(--{colour}) {round(60 * share)}%,transparent)"
-            space = " " * word.startswith(" ")
-            parts.append(f'{space}<span style="{style}">{escape(word.strip())}</span>')
-    return "".join(parts)
+    return "".join(shade(word, weight / most) for word, weight in case["words"])
+
+
+def shade(word, share):
+    """A word, with the space before it, in the colour of its share of the largest one, -1 to 1."""
+    if abs(share) < 0.15:
+        return escape(word)
+    colour = "more" if share > 0 else "less"
+    style = "" if share > 0 else "text-decoration:underline dotted;"
+    style += f"background:color-mix(in srgb,var(--{colour}) {round(60 * abs(share))}%,transparent)"
+    space = " " * word.startswith(" ")
+    return f'{space}<span style="{style}">{escape(word.strip())}</span>'
+
+
+def render_source(block):
+    lines = "".join(
+        f"<p><span>{escape(line['file'])}, line {line['line']}</span><code>{escape(line['code'])}</code></p>"
+        for line in block["lines"]
+    )
+    return f'<div class="source">{lines}</div>'
+
+
+def render_pieces(block):
+    boxes = "".join(
+        f"<li><b>{inline(one['piece'])}</b><span>{escape(one['numbers'])}</span></li>" for one in block["pieces"]
+    )
+    return f'<ul class="pieces">{boxes}</ul>'
+
+
+def render_shaded(block):
+    """All texts on one scale, so that their words can be compared."""
+    most = max((abs(share) for words in block["texts"] for _, share in words), default=0) or 1
+    texts = []
+    for words in block["texts"]:
+        shares = [[" " + word, share / most] for word, share in words]
+        texts.append(f'<p class="text" dir="auto">{"".join(shade(word, share) for word, share in shares)}</p>')
+    return f'<div class="case shaded">{"".join(texts)}</div>'
+
+
+def render_heads(block):
+    rows = [block["names"]]
+    for number, pictures in enumerate(block["layers"], 1):
+        maps = "".join(f'<a href="#{name_anchor(name)}">{svg}</a>' for name, svg in pictures)
+        rows.append(f"<p>layer {number}</p><div>{maps}</div>")
+    return f'<div class="heads">{"".join(rows)}</div>'
+
+
+def render_large(block):
+    figures = "".join(
+        f'<figure id="{name_anchor(name)}"><h3>{escape(name)}</h3><div class="scroll" tabindex="0" role="group" '
+        f'aria-label="picture">{svg}</div></figure>'
+        for name, svg in block["pictures"]
+    )
+    return f'<div class="figures wide">{figures}</div>'
 
 
 def render_fold(block):
@@ -170,6 +212,11 @@ def anchor(name):
     return re.sub(r"[^a-z]+", "-", name.lower()).strip("-")
 
 
+def name_anchor(name):
+    """The same of a name in which numbers count."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
 RENDERERS = {
     "text": lambda block: f"<p>{marked(block['text'])}</p>",
     "lead": lambda block: f'<p class="lead">{escape(block["text"])}</p>',
@@ -179,4 +226,9 @@ RENDERERS = {
     "cases": render_cases,
     "fold": render_fold,
     "checks": render_checks,
+    "source": render_source,
+    "pieces": render_pieces,
+    "shaded": render_shaded,
+    "heads": render_heads,
+    "large": render_large,
 }

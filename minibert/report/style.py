@@ -40,7 +40,7 @@ figure{margin:0;min-width:0;break-inside:avoid;max-width:440px}
 figure h3{font-size:.98rem;margin:0 0 6px;font-weight:600}
 .how{font-size:.86rem;line-height:1.45;margin:6px 0 0}
 .picture{display:block;width:100%;height:auto;font-family:inherit}
-.picture text{font-size:11px;fill:var(--ink)}
+.picture text,.names text{font-size:11px;fill:var(--ink)}
 .picture .small{font-size:10px;fill:var(--soft)}
 .picture .cell{font-size:11px}
 .picture .hot{fill:var(--hot)}
@@ -98,8 +98,33 @@ margin-top:2px}
 .checks p{margin:1px 0 0;font-size:.92rem;max-width:52rem}
 .checks .advice{color:var(--soft)}
 .clear p,.out p{color:var(--soft)}
+.source{margin:10px 0 14px;border-left:3px solid var(--accent);padding:4px 0 4px 12px}
+.source p{display:grid;grid-template-columns:8.2rem 1fr;gap:0 10px;max-width:none;margin:0;font-size:.86rem;
+align-items:baseline}
+.source span{color:var(--soft)}
+.source code{background:none;padding:0;font-size:.82rem}
+.pieces{list-style:none;display:flex;flex-wrap:wrap;gap:8px 6px;padding:0;margin:12px 0}
+.pieces li{border:1px solid var(--rule);border-radius:6px;background:var(--raised);padding:3px 8px;margin:0;
+text-align:center}
+.pieces b{display:block;font-weight:600}
+.pieces span{font-size:.78rem;color:var(--soft)}
+.shaded{border:0;font-size:1.15rem}
+.heads{display:grid;grid-template-columns:4.2rem 1fr;gap:8px 10px;margin:16px 0;align-items:start}
+.heads p{margin:4px 0 0;font-size:.86rem;color:var(--soft)}
+.heads div{display:grid;grid-template-columns:repeat(auto-fill,minmax(68px,1fr));gap:6px}
+.heads a{display:block;border:1px solid var(--rule);max-width:110px}
+.heads a:hover,.heads a:focus{border-color:var(--accent)}
+.wide{grid-template-columns:repeat(auto-fill,minmax(min(100%,360px),1fr))}
+.wide figure{max-width:none}
+.wide .scroll{margin:0}
+.wide .picture{max-width:none}
+.cells{stroke:var(--heat);stroke-width:1;shape-rendering:crispEdges}
+.heads>svg{position:absolute}
+:target{outline:2px solid var(--accent);outline-offset:6px}
 footer{font-size:.85rem;padding:40px 16px 50px}
-@media (max-width:560px){.checks li{grid-template-columns:1fr}.badge{justify-self:start;padding:1px 12px}
+@media (max-width:560px){.source p{grid-template-columns:1fr;margin-bottom:6px}
+.heads{grid-template-columns:1fr;gap:2px}.heads div{grid-template-columns:repeat(6,1fr)}
+.checks li{grid-template-columns:1fr}.badge{justify-self:start;padding:1px 12px}
 .lead{font-size:1.15rem}header{padding-top:22px}}
 @media print{:root{--paper:#fff;--raised:#fff;--ink:#000;--soft:#444}body{font-size:11px}nav{display:none}
 .figures{grid-template-columns:repeat(2,1fr)}section{break-inside:auto}h2{break-after:avoid}details.fold{border:0;

@@ -29,8 +29,9 @@ SOUND = {
     "--model": ("minibert-tiny", "owner/none", "none"), "--data": ("none", "."), "--text-column": ("text", "label"),
     "--pair-column": ("text_pair", "text"), "--label-column": ("label", "text"), "--group-column": ("label", "kind"),
     "--seeds": ("1,2", "0"), "--warmup": (0, 0.5, 3), "--losses": ("hidden", "logits", "relation,hidden"),
-    "--rungs": ("gelu", "none"), "--explain": ("gelu", "none"), "--template": ("mine.py",), "--weights": ("none",),
-    "--file": ("none",), "--max-length": (5, 24, 25), "--attention": ("1,1", "9,9"), "--label": ("none", "LABEL_0"),
+    "--rungs": ("gelu", "none"), "--only": ("gelu", "none"), "--explain": ("gelu", "none"), "--template": ("mine.py",),
+    "--weights": ("none",), "--file": ("none",), "--max-length": (5, 24, 25), "--attention": ("1,1", "9,9"),
+    "--label": ("none", "LABEL_0"),
 }  # fmt: skip
 # Options that a case leaves alone: where output goes, what never ends, and what takes minutes.
 LEFT_ALONE = {"--output", "--serve", "--port", "--host", "--compile", "--epochs", "--in-process", "--push"}

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from minibert import model
 from minibert.fast import FAST, accelerate, restore, touched_rows
-from minibert.fast.attention import Attention, CPUAttention, sign_dropped
+from minibert.fast.attention import Attention, CPUAttention, in_plain_steps, sign_dropped
 from minibert.fast.dropout import BLOCK, Dropout
 from minibert.fast.linear import CPULinear, Linear, mkl_is_slow
 from minibert.head import Classifier
@@ -292,6 +292,19 @@ def test_bf16_on_a_cpu_predicts_by_pytorchs_kernel_or_plain_steps_and_learns_by_
         learning.float().square().sum().backward()
         gradients[precision] = attention.query.weight.grad.clone()
     assert difference(*gradients.values()) <= 0.05 * gradients[torch.float32].abs().max().item()
+
+
+@pytest.mark.parametrize("padded", [True, False], ids=["padded", "full"])
+@pytest.mark.parametrize("texts_at_a_time", [1, 2, 4])
+def test_plain_steps_give_the_same_for_a_few_texts_at_a_time(texts_at_a_time, padded, monkeypatch):
+    query, key, value = torch.randn(3, 5, 2, 17, 8, generator=torch.Generator().manual_seed(5)).unbind(0)
+    lengths = torch.tensor([[17], [9], [4], [17], [1]])
+    mask = additive_mask(torch.arange(17) < lengths, torch.float32) if padded else None
+    at_once = in_plain_steps(query, key, value, mask)
+    monkeypatch.setattr("minibert.fast.attention.CACHED", texts_at_a_time * 2 * 17**2)
+    assert difference(in_plain_steps(query, key, value, mask), at_once) <= 1e-6
+    expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, mask)
+    assert difference(at_once, expected) <= 1e-6
 
 
 @pytest.mark.parametrize("padded", [True, False], ids=["padded", "full"])

@@ -3,7 +3,7 @@
 PyTorch's fused kernel never stores the T x T probabilities, and serves everywhere but on a CPU in two cases. In
 training it knows no dropout there (PyTorch would fall back on a slow path), and in bf16 its backward pass is slow;
 `CPUAttention` has a backward pass of its own, which needs one of those matrices. And in bf16 without AMX instructions
-its products are slower than oneDNN's, so that the plain steps are ahead where nothing learns.
+its products are slower than oneDNN's, so that the plain steps, a few texts at a time, are ahead where nothing learns.
 """
 
 import functools
@@ -15,6 +15,8 @@ from torch.nn import functional
 
 from .. import model
 from .dropout import BLOCK, INTEGERS, draw_dropped
+
+CACHED = 2**21  # scores that a processor's cache holds in bf16
 
 
 class Attention(model.Attention):
@@ -52,7 +54,13 @@ def has_amx():
 
 
 def in_plain_steps(query, key, value, mask):
-    """`attend` as `model.Attention` spells it out."""
+    """`attend` as `model.Attention` spells it out, a few texts at a time: their scores stay in the cache."""
+    texts, heads, length, _ = query.shape
+    at_a_time = max(1, CACHED // (heads * length**2))
+    if texts > at_a_time:
+        masks = [None] * -(-texts // at_a_time) if mask is None else mask.split(at_a_time)
+        parts = zip(*(part.split(at_a_time) for part in (query, key, value)), masks, strict=True)
+        return torch.cat([in_plain_steps(*part) for part in parts])
     scores = (query / math.sqrt(query.shape[-1])) @ key.transpose(-1, -2)  # [B, H, T, T]
     if mask is not None:
         scores += mask.to(scores.dtype)

@@ -24,9 +24,6 @@ Sources: Jacob et al. 2018 (whole-number products), Dettmers et al. 2022 (LLM.in
 what outliers do), Yao et al. 2022 (ZeroQuant: a step for each token, when it comes).
 """
 
-import itertools
-import math
-
 import torch
 from torch import nn
 
@@ -36,7 +33,6 @@ from .attention import attend
 LEVELS = 127  # on each side of 0; -128 is left out, so that x and -x round alike
 NO_GRADIENT = "int8 layers are for inference: rounding has no slope, so no gradient comes through"
 BLOCK = 512  # rows that go through the feed-forward network together, and stay in the processor's cache
-SCORES = 2**20  # of attention, that are computed together, for the same reason
 
 
 class Int8Linear(nn.Module):
@@ -144,25 +140,8 @@ class Attention(model.Attention):
         parts = [part.multiply(*rows).view_as(hidden) for part in (self.query, self.key, self.value)]
         dtype = torch.bfloat16 if multiplies_bf16() else torch.float32
         query, key, value = (self.split_heads(part).to(dtype) for part in parts)  # [B, H, T, D]
-        context, _ = self.attend(query, key, value, None if mask is None else mask.float())
+        context = attend(query, key, value, None if mask is None else mask.float())
         return self.output(context.transpose(1, 2).flatten(2)).to(hidden.dtype), None
-
-    def attend(self, query, key, value, mask):
-        """PyTorch's fused kernel in fp32; in bf16 it is slow, and the steps spelled out serve, some texts at a time."""
-        if query.dtype != torch.bfloat16:
-            return attend(query, key, value, mask), None
-        count = max(1, SCORES // (self.num_heads * query.shape[2] ** 2))
-        masks = itertools.repeat(None) if mask is None else mask.split(count)
-        parts = zip(query.split(count), key.split(count), value.split(count), masks, strict=False)
-        return torch.cat([attend_in_bf16(*part) for part in parts]), None
-
-
-def attend_in_bf16(query, key, value, mask):
-    """softmax(query key^T / sqrt(D) + mask) value, the products in bf16 and the softmax in fp32: [B, H, T, D]."""
-    scores = ((query / math.sqrt(query.shape[-1])) @ key.transpose(-1, -2)).float()
-    if mask is not None and mask.any():
-        scores += mask
-    return scores.softmax(dim=-1).to(value.dtype) @ value
 
 
 class FeedForward(model.FeedForward):

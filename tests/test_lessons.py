@@ -32,6 +32,7 @@ LESSONS = (
     ("adamw_and_warmup", "slow", "drawn"),
     ("probe_every_layer", "slow", "drawn"),
     ("head_and_tail", "slow", "drawn"),
+    ("learning_curve", "slow", "drawn"),
     ("same_seed", "slow", "drawn"),
 )  # fmt: skip
 
@@ -68,6 +69,7 @@ BROKEN = (
      'probe_every_state(minibert.load_encoder("minibert-tiny")', "fine-tuning lifts the last layer"),
     ("head_and_tail", "None, options.max_length, way)[0]", "None, options.max_length, 'head')[0]",
      "the tail is worth more than the head"),
+    ("learning_curve", "lr=2e-4, head_lr=1e-3", "lr=0.0, head_lr=0.0", "fine-tuning beats frozen features"),
     ("same_seed", "torch.manual_seed(seed)  # dropout", "torch.seed()", "give the same bits"),
 )  # fmt: skip
 

@@ -283,6 +283,16 @@ def test_a_loss_by_cutting_is_found_only_beyond_chance():
     assert checks.truncation((0, 0), (80, 100), 8)["status"] == "found"  # no text is read whole
 
 
+@pytest.mark.parametrize(
+    "limit, kept, advised, not_advised",
+    [(256, "head", ["head+tail", "512"], "--windows"), (256, "head+tail", ["512"], "head+tail"),
+     (512, "head", ["head+tail", "--windows"], "512"), (512, "tail", ["--windows"], "512")],
+)  # fmt: skip
+def test_nobody_is_told_to_do_what_the_run_did(limit, kept, advised, not_advised):
+    todo = checks.truncation((900, 1000), (800, 1000), limit, kept)["advice"]
+    assert all(words in todo for words in advised) and not_advised not in todo
+
+
 def test_overconfidence_is_found_and_cured_by_the_temperature():
     labels = np.arange(2000) % 3
     calibrated = make_probabilities(labels, 3, 1.5, seed=0)

@@ -212,8 +212,13 @@ def majority(accuracies):
 # ---- the training and its figures
 
 
-def truncation(whole, cut, limit):
-    """Accuracy of texts that were cut against whole ones. whole, cut: (right, texts) of the run's best classifier."""
+def truncation(whole, cut, limit, kept="head"):
+    """Accuracy of texts that were cut against whole ones. whole, cut: (right, texts) of the run's best classifier.
+
+    limit: the longest text in tokens; kept: which part of a longer one was read.
+    """
+    longer = ["`--max-length 512`"] if limit < 512 else ["more `--windows`"]
+    advice = ", or ".join((["`--truncation head+tail`"] if kept == "head" else []) + longer)
     name = "texts that are cut"
     right_whole, texts_whole = whole
     right_cut, texts_cut = cut
@@ -223,7 +228,7 @@ def truncation(whole, cut, limit):
         sentence = f"{what} of the test texts are longer than {limit} tokens" + (
             ": there are no whole ones to compare with." if not texts_whole else ", too few to matter."
         )
-        return finding(name, not texts_whole, share, f"{share:.1%} cut", sentence, "`--max-length 512`")
+        return finding(name, not texts_whole, share, f"{share:.1%} cut", sentence, longer[0])
     gap = right_whole / texts_whole - right_cut / texts_cut
     error = math.sqrt(sum(variance(right, texts) for right, texts in (whole, cut)))
     sentence = (
@@ -231,8 +236,7 @@ def truncation(whole, cut, limit):
         "for "
         f"the {share:.1%} that are longer than {limit} tokens and were cut."
     )
-    return finding(name, gap > max(GAP, 2.5 * error), gap, f"{100 * gap:+.2f} points", sentence,
-                   "`--truncation head+tail`, or `--max-length 512`")  # fmt: skip
+    return finding(name, gap > max(GAP, 2.5 * error), gap, f"{100 * gap:+.2f} points", sentence, advice)
 
 
 def calibration(told, title):

@@ -244,6 +244,16 @@ def test_in_evaluation_weights_are_cast_once_and_again_when_they_have_changed(no
     assert list(layer.state_dict()) == ["weight", "bias"]
 
 
+@BF16
+def test_weights_that_were_made_in_inference_mode_serve_there_and_are_read_anew_each_time():
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        layer, x = Linear(24, 48).eval(), torch.randn(3, 24)
+        before = layer(x)
+        layer.weight.mul_(2)
+        layer.bias.mul_(2)
+        assert torch.equal(layer(x), 2 * before)
+
+
 def test_a_layer_without_bias_is_pytorchs_own():
     ours, theirs = Linear(24, 48, bias=False), nn.Linear(24, 48, bias=False)
     theirs.load_state_dict(ours.state_dict())

@@ -29,6 +29,8 @@ NEEDS = {  # side, precision: what has to be installed
     ("openvino", "bf16"): ("onnx", "onnxscript", "openvino"),
     ("openvino", "int8"): ("onnx", "onnxscript", "openvino", "nncf"),
 }
+
+
 def file_of(model, side, precision):
     """Where the file of a peer lies, beside the checkpoint in the folder `model`."""
     if precision != "int8":

@@ -43,8 +43,10 @@ class Linear(nn.Linear):
     def weights_in_bf16(self):
         """The weight and the bias in bf16. In evaluation they are cast once, and again only when they have changed."""
         weights = (self.weight, self.bias)
-        if self.training or torch.is_grad_enabled():
-            self.casts = None  # a step may follow, and an optimizer's fused kernel does not count as a new version
+        if self.training or torch.is_grad_enabled() or self.weight.is_inference():
+            # A step may follow, and an optimizer's fused kernel does not count as a new version; weights that were
+            # loaded in inference mode have no versions at all.
+            self.casts = None
             return [weight.to(torch.bfloat16) for weight in weights]
         state = [(weight.data_ptr(), weight._version) for weight in weights]
         if self.casts is None or self.casts[0] != state:

@@ -221,8 +221,8 @@ def add_training_options(group):
     add("--lr", type=number(float, 0, 1, low_open=True), help=f"peak learning rate of the encoder {per_task('lr')}")
     add("--head-lr", type=number(float, 0, 1, low_open=True), default=5e-4, help="peak learning rate of the head")
     add("--layer-decay", type=number(float, 0, 1, low_open=True), default=1.0, metavar="FACTOR",
-        help="each layer's rate, as a factor of the rate above it; pays where few texts would unlearn what the lower "
-        "layers know (0.95 is usual)")  # fmt: skip
+        help="each layer's rate, as a factor of the rate above it; meant for few texts, which may unlearn what the "
+        "lower layers know (0.95 is usual; it paid in none of our measurements, see RESULTS.md)")  # fmt: skip
     add("--weight-decay", type=number(float, 0, 1), default=0.01, help="decoupled, on matrices only; rarely decides")
     add("--warmup", type=warmup, default=0.1, metavar="SHARE|UPDATES",
         help="updates in which the rate rises, below 1 as a share of all; pays with high rates and large models, whose "

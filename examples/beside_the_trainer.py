@@ -45,7 +45,7 @@ class AtRandom(Examples):
 
     def __init__(self, examples):
         self.__dict__ |= vars(examples)
-        self.true_lengths, self.lengths = self.lengths, np.zeros(len(examples), dtype=int)
+        self.lengths = np.zeros(len(examples), dtype=int)
 
     def inputs(self, indices):
         return collate([self.sequences[i] for i in indices], self.pad_id)
@@ -106,7 +106,7 @@ def trainer(options, examples, label_names, settings, device):
 
 
 class Rows(torch.utils.data.Dataset):
-    """Encoded texts as the Trainer takes them."""
+    """Encoded texts as the Trainer takes them. It sorts by the length of `input_ids`."""
 
     def __init__(self, examples):
         self.examples = examples

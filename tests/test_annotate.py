@@ -1,7 +1,6 @@
 """examples/annotate: every link leads somewhere, nothing of a source is lost, the same sources give the same bytes."""
 
 import html
-import importlib.util
 import io
 import os
 import re
@@ -12,6 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from programs import load_program
 from test_page_in_a_browser import browser  # noqa: F401 (a fixture)
 
 ROOT = Path(__file__).parent.parent
@@ -24,10 +24,7 @@ def annotate():
     """The command's module; its neighbours are imported by name, as when Python runs the folder."""
     sys.path.insert(0, str(FOLDER))
     try:
-        spec = importlib.util.spec_from_file_location("annotate_main", FOLDER / "__main__.py")
-        loaded = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(loaded)
-        yield loaded
+        yield load_program(FOLDER / "__main__.py")
     finally:
         sys.path.remove(str(FOLDER))
         for name in ("reading", "holding", "pages", "style"):

@@ -1,24 +1,19 @@
 """The lesson on augmentation: what it does to words, that the comparison is fair, and that it runs."""
 
-import importlib.util
 import random
-from pathlib import Path
 
 import pytest
+from programs import load_program
 from test_finetune import five_classes
 
 from minibert.data import load_task
 
-PATH = Path(__file__).parent.parent / "examples" / "augmentation.py"
 WORDS = [f"w{i}" for i in range(40)]
 
 
 @pytest.fixture(scope="module")
 def lesson():
-    spec = importlib.util.spec_from_file_location("augmentation", PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_program("augmentation.py")
 
 
 def test_deletion_leaves_about_a_tenth_of_the_words_out_in_order_and_never_all(lesson):

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from programs import load_program
 from test_train import tiny_classifier, token_examples
 
 from minibert.load import save_classifier
@@ -23,15 +24,8 @@ OPTIONS = SimpleNamespace(
 @pytest.fixture(scope="module")
 def module():
     """Loads a file of the benchmark, whose neighbours it may import, by its name."""
-
-    def load(name):
-        spec = importlib.util.spec_from_file_location(f"benchmark.{name}", BENCHMARK / f"{name}.py")
-        loaded = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(loaded)
-        return loaded
-
     sys.path.insert(0, str(BENCHMARK))
-    yield load
+    yield lambda name: load_program(BENCHMARK / f"{name}.py")
     sys.path.remove(str(BENCHMARK))
 
 

@@ -1,12 +1,11 @@
 """The comparison of whole trainings with transformers' Trainer: that it is fair, that its intervals are right, and that
 it runs."""
 
-import importlib.util
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from programs import load_program
 from test_finetune import five_classes
 
 from minibert.batch import bucketed_batches
@@ -14,16 +13,12 @@ from minibert.data import load_task
 from minibert.load import load_encoder, load_tokenizer, put_head
 from minibert.train import TrainSettings, train
 
-PATH = Path(__file__).parent.parent / "examples" / "beside_the_trainer.py"
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
 def program():
-    spec = importlib.util.spec_from_file_location("beside_the_trainer", PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_program("beside_the_trainer.py")
 
 
 @pytest.fixture

@@ -1,13 +1,12 @@
 """Each check finds a planted fault, and leaves a clean case alone."""
 
-import importlib.util
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 from example_runs import make_features, make_probabilities, make_run, make_task, some_texts, write_log
+from programs import load_program
 
 from minibert import load_tokenizer
 from minibert.data import load_task
@@ -158,10 +157,7 @@ def test_a_text_is_never_judged_by_a_regression_that_saw_it():
 
 
 def test_a_list_of_suspects_is_compared_with_what_people_say(tmp_path, capsys):
-    path = Path(__file__).parent.parent / "examples" / "label_errors.py"
-    spec = importlib.util.spec_from_file_location("label_errors_example", path)
-    example = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(example)
+    example = load_program("label_errors.py")
     found = {"label_errors": {"test": {"ids": ["test/neg/1_2.txt", "test/neg/2_1.txt", "test/pos/3_9.txt"]}}}
     (tmp_path / "metrics.json").write_text(json.dumps(found), encoding="utf-8")
     key = "id,votes_given\ntest/neg/1_2,1\ntest/neg/2_1,4\ntest/pos/9_9,0\n"  # two wrong ones, of which one is listed

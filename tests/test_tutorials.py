@@ -1,12 +1,12 @@
 """examples/tutorials.md: its commands exist, and print what the page shows."""
 
-import importlib.util
 import json
 import re
 import shlex
 
 import pytest
 from ladder_tools import REPOSITORY
+from programs import load_program
 
 from minibert import finetune
 from minibert.metrics import roc_auc
@@ -27,10 +27,7 @@ def numbers(text):
 
 @pytest.fixture(scope="module")
 def lesson():
-    spec = importlib.util.spec_from_file_location("tutorials", REPOSITORY / "examples" / "tutorials.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_program("tutorials.py")
 
 
 def test_every_command_of_the_page_is_one_and_every_command_of_the_program_is_on_the_page(lesson):

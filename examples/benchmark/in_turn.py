@@ -21,6 +21,7 @@ from peers import NEEDS, Session, prepare
 from minibert.batch import Batch, Examples, Sequence
 from minibert.fast import quantize
 from minibert.load import read_classifier
+from minibert.plumbing.device import autocast
 from minibert.plumbing.memory import keep_freed_memory
 
 SECONDS = 45  # for each shape
@@ -44,7 +45,7 @@ def sides_of(folder, generator):
     rounded = quantize(read_classifier(folder)[0].eval())
 
     def in_bf16(*batch):
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast(torch.device("cpu"), "bf16"):
             return classifier(*batch)
 
     sides = {"minibert fp32": classifier, "minibert bf16": in_bf16, "minibert int8": rounded}
@@ -58,7 +59,7 @@ def sides_of(folder, generator):
 
 
 def compare(sides, batch):
-    """{name: median seconds of processor time}, a batch by each side in turn."""
+    """({name: median seconds of processor time}, number of turns), a batch by each side in turn."""
     seconds = {name: [] for name in sides}
     end = time.monotonic() + SECONDS
     for turn in range(TURNS + 1):
@@ -85,7 +86,8 @@ def main(model, *shapes):
             print(f"\n{model}, {shape}, {turns} turns, texts per second of processor time")
             for name, taken in seconds.items():
                 ours = seconds[f"minibert {name.split()[1]}"]
-                print(f"{name:18}{texts / taken:9.1f}   minibert is {taken / ours:.2f} times as fast", flush=True)
+                beside = "" if "minibert" in name else f"   minibert is {taken / ours:.2f} times as fast"
+                print(f"{name:18}{texts / taken:9.1f}{beside}", flush=True)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from .. import model
+from ..plumbing.device import cpu_has
 from .dropout import BLOCK, INTEGERS, draw_dropped
 
 CACHED = 2**21  # scores that a processor's cache holds in bf16
@@ -50,7 +51,7 @@ def attend(query, key, value, mask=None, dropout=0.0):
 @functools.cache
 def has_amx():
     """Whether the CPU multiplies whole tiles in bf16."""
-    return getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
+    return cpu_has("amx_tile")
 
 
 def in_plain_steps(query, key, value, mask):

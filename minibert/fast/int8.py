@@ -28,6 +28,7 @@ import torch
 from torch import nn
 
 from .. import model
+from ..plumbing.device import cpu_has
 from .attention import attend
 
 LEVELS = 127  # on each side of 0; -128 is left out, so that x and -x round alike
@@ -103,8 +104,7 @@ def has_fused_product():
 
     Without the instruction the library would add up in 16 bits, which can overflow.
     """
-    has_vnni = getattr(torch.cpu, "_is_vnni_supported", lambda: False)()
-    return has_vnni and hasattr(torch.ops.onednn, "qlinear_pointwise")
+    return cpu_has("vnni") and hasattr(torch.ops.onednn, "qlinear_pointwise")
 
 
 def plain_linear(x, weight, bias):
@@ -155,4 +155,4 @@ class FeedForward(model.FeedForward):
 
 def multiplies_bf16():
     """Whether this CPU has instructions for bf16 products."""
-    return getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    return cpu_has("avx512_bf16")

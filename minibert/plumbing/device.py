@@ -33,6 +33,11 @@ def be_deterministic():
     torch.backends.cudnn.benchmark = False
 
 
+def cpu_has(instructions):
+    """Whether this CPU has these instructions, by PyTorch's name: "vnni", "avx512_bf16" or "amx_tile"."""
+    return getattr(torch.cpu, f"_is_{instructions}_supported", lambda: False)()
+
+
 def resolve_precision(name, device):
     """`auto` -> bf16 where the hardware multiplies it fast, else fp16 on CUDA, else fp32; (precision, why).
 
@@ -40,7 +45,7 @@ def resolve_precision(name, device):
     """
     if name == "int8" and device.type != "cpu":
         raise UserError("--precision int8: computes on a CPU; add --device cpu, or use bf16 on the GPU")
-    if name == "int8" and not getattr(torch.cpu, "_is_vnni_supported", lambda: False)():
+    if name == "int8" and not cpu_has("vnni"):
         return name, "as asked; this CPU has no VNNI instructions for it, so fp32 may be as fast"
     if name != "auto":
         return name, "as asked"
@@ -48,8 +53,7 @@ def resolve_precision(name, device):
         if torch.cuda.is_bf16_supported(including_emulation=False):
             return "bf16", "this GPU has bf16 tensor cores"
         return "fp16", "this GPU is too old for bf16; the loss is scaled"
-    fast = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
-    fast = fast or getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
+    fast = cpu_has("avx512_bf16") or cpu_has("amx_tile")
     return ("bf16", "this CPU has bf16 instructions") if fast else ("fp32", "this CPU has no bf16 instructions")
 
 

@@ -155,15 +155,21 @@ def pieces(shares):
                    "`--model` with a vocabulary for this language, such as bert-base-multilingual-cased")  # fmt: skip
 
 
-def cut_texts(cut):
+def to_read_more(limit, kept):
+    """What to do where texts are cut. limit: how many tokens are read; kept: which part of a longer text that is."""
+    longer = "`--max-length 512`" if limit < 512 else "more `--windows`"
+    return f"`--truncation head+tail`, or {longer}" if kept == "head" else longer
+
+
+def cut_texts(cut, kept):
     """Before training: how much of the texts the limit cuts off. cut: {"limit", "texts", "tokens"}."""
     found = cut["texts"] > 0.25
     sentence = (
         f"{cut['texts']:.1%} of the training texts are longer than {cut['limit']} tokens, and lose "
         f"{cut['tokens']:.1%} of all tokens."
     )
-    return finding("texts that are cut", found, cut["texts"], f"{cut['texts']:.1%}", sentence,
-                   "`--max-length 512`, or `--truncation head+tail`")  # fmt: skip
+    advice = to_read_more(cut["limit"], kept)
+    return finding("texts that are cut", found, cut["texts"], f"{cut['texts']:.1%}", sentence, advice)
 
 
 # ---- the classes
@@ -217,8 +223,6 @@ def truncation(whole, cut, limit, kept="head"):
 
     limit: the longest text in tokens; kept: which part of a longer one was read.
     """
-    longer = ["`--max-length 512`"] if limit < 512 else ["more `--windows`"]
-    advice = ", or ".join((["`--truncation head+tail`"] if kept == "head" else []) + longer)
     name = "texts that are cut"
     right_whole, texts_whole = whole
     right_cut, texts_cut = cut
@@ -228,7 +232,7 @@ def truncation(whole, cut, limit, kept="head"):
         sentence = f"{what} of the test texts are longer than {limit} tokens" + (
             ": there are no whole ones to compare with." if not texts_whole else ", too few to matter."
         )
-        return finding(name, not texts_whole, share, f"{share:.1%} cut", sentence, longer[0])
+        return finding(name, not texts_whole, share, f"{share:.1%} cut", sentence, to_read_more(limit, "both"))
     gap = right_whole / texts_whole - right_cut / texts_cut
     error = math.sqrt(sum(variance(right, texts) for right, texts in (whole, cut)))
     sentence = (
@@ -236,7 +240,8 @@ def truncation(whole, cut, limit, kept="head"):
         "for "
         f"the {share:.1%} that are longer than {limit} tokens and were cut."
     )
-    return finding(name, gap > max(GAP, 2.5 * error), gap, f"{100 * gap:+.2f} points", sentence, advice)
+    return finding(name, gap > max(GAP, 2.5 * error), gap, f"{100 * gap:+.2f} points", sentence,
+                   to_read_more(limit, kept))  # fmt: skip
 
 
 def calibration(told, title):

@@ -172,14 +172,14 @@ def render_shaded(block):
 def render_heads(block):
     rows = [block["names"]]
     for number, pictures in enumerate(block["layers"], 1):
-        maps = "".join(f'<a href="#{name_anchor(name)}">{svg}</a>' for name, svg in pictures)
+        maps = "".join(f'<a href="#{anchor(name)}">{svg}</a>' for name, svg in pictures)
         rows.append(f"<p>layer {number}</p><div>{maps}</div>")
     return f'<div class="heads">{"".join(rows)}</div>'
 
 
 def render_large(block):
     figures = "".join(
-        f'<figure id="{name_anchor(name)}"><h3>{escape(name)}</h3><div class="scroll" tabindex="0" role="group" '
+        f'<figure id="{anchor(name)}"><h3>{escape(name)}</h3><div class="scroll" tabindex="0" role="group" '
         f'aria-label="picture">{svg}</div></figure>'
         for name, svg in block["pictures"]
     )
@@ -209,11 +209,7 @@ def marked(text):
 
 
 def anchor(name):
-    return re.sub(r"[^a-z]+", "-", name.lower()).strip("-")
-
-
-def name_anchor(name):
-    """The same of a name in which numbers count."""
+    """What a link to a section or a picture of this name ends in."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 

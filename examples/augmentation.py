@@ -17,10 +17,12 @@ How the comparison is kept fair, which is where such results usually go wrong:
 """
 
 import argparse
+import itertools
 import random
 import statistics
 
-import torch
+from beside_the_trainer import student
+from tqdm import tqdm
 
 from minibert.data import load_task
 from minibert.evaluate import predict
@@ -94,24 +96,24 @@ def verdict(size, name, gains):
     mean = statistics.mean(gains)
     if len(gains) < 2:
         return f"{size:,} texts, {name}: {mean:+.2f} points with one seed, which says nothing"
-    error = statistics.stdev(gains) / len(gains) ** 0.5
-    says = "helps" if mean > 2 * error else "hurts" if mean < -2 * error else "cannot be told from doing nothing"
-    return f"{size:,} texts, {name}: {mean:+.2f} points, standard error {error:.2f}: {says}"
+    half = student(len(gains) - 1) * statistics.stdev(gains) / len(gains) ** 0.5
+    says = "helps" if mean > half else "hurts" if mean < -half else "cannot be told from doing nothing"
+    return f"{size:,} texts, {name}: {mean:+.2f} points, 95% interval {mean - half:+.2f} to {mean + half:+.2f}: {says}"
 
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("task", nargs="?", default="reviews")
-    add("--data")
-    add("--model", default="minibert-tiny")
-    add("--sizes", default="200,1000,all")
-    add("--seeds", type=int, default=5)
-    add("--epochs", type=int, default=4, help="over every text and its copy, at least")
-    add("--updates", type=int, default=250, help="at least: a classifier at chance level shows no differences")
-    add("--batch-size", type=int, default=32)
-    add("--lr", type=float, default=1e-4)
-    add("--max-length", type=int, default=256)
+    add("task", nargs="?", default="reviews", help="as finetune takes it (default: reviews)")
+    add("--data", help="local copy of the task's data")
+    add("--model", default="minibert-tiny", help="(default: minibert-tiny)")
+    add("--sizes", default="200,1000,all", help="numbers of training texts (default: 200,1000,all)")
+    add("--seeds", type=int, default=5, help="how many (default: 5)")
+    add("--epochs", type=int, default=3, help="over every text and its copy, at least (default: 3)")
+    add("--updates", type=int, default=150, help="at least: one at chance level shows no differences (default: 150)")
+    add("--batch-size", type=int, default=32, help="(default: 32)")
+    add("--lr", type=float, default=1e-4, help="(default: 1e-4)")
+    add("--max-length", type=int, default=256, help="tokens (default: 256)")
     options = parser.parse_args(argv)
 
     device = resolve_device("auto")
@@ -122,25 +124,24 @@ def main(argv=None):
     sizes = [len(task.train) if size == "all" else min(int(size), len(task.train)) for size in options.sizes.split(",")]
     print(f"{options.task}, {options.model}: test accuracy in %, by training texts and what was done to their copies")
     print(f"{'texts':>8}" + "".join(f"{name:>18}" for name in CHANGES))
-    sentences = []
-    for size in dict.fromkeys(sizes):
-        found = {}
-        for name in CHANGES:
-            found[name] = [
-                100 * measure(task, tokenizer, options, size, name, seed, device, precision)
-                for seed in range(options.seeds)
-            ]
+    sizes, sentences = list(dict.fromkeys(sizes)), []
+    bar = tqdm(total=len(sizes) * len(CHANGES) * options.seeds, unit=" trainings", disable=None)
+    for size in sizes:
+        found = {name: [] for name in CHANGES}
+        for name, seed in itertools.product(CHANGES, range(options.seeds)):
+            found[name].append(100 * measure(task, tokenizer, options, size, name, seed, device, precision))
+            bar.update()
         cells = (
             f"{statistics.mean(values):.2f} ± {statistics.stdev(values) if len(values) > 1 else 0:.2f}"
             for values in found.values()
         )
-        print(f"{size:>8,}" + "".join(f"{cell:>18}" for cell in cells), flush=True)
+        tqdm.write(f"{size:>8,}" + "".join(f"{cell:>18}" for cell in cells))
         for name in ("deletion", "swap"):
             gains = [a - b for a, b in zip(found[name], found["nothing"], strict=True)]
             sentences.append(verdict(size, name, gains))
+    bar.close()
     print("", *sentences, sep="\n")
 
 
 if __name__ == "__main__":
-    torch.set_float32_matmul_precision("high")
     main()

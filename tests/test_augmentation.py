@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from programs import load_program
+from programs import EXAMPLES, load_program
 from test_finetune import five_classes
 
 from minibert.data import load_task
@@ -11,8 +11,9 @@ from minibert.data import load_task
 WORDS = [f"w{i}" for i in range(40)]
 
 
-@pytest.fixture(scope="module")
-def lesson():
+@pytest.fixture
+def lesson(monkeypatch):
+    monkeypatch.syspath_prepend(EXAMPLES)
     return load_program("augmentation.py")
 
 
@@ -46,6 +47,7 @@ def test_the_control_changes_nothing(lesson):
         ([1.0, 1.1, 0.9], "helps"),
         ([-1.0, -1.1, -0.9], "hurts"),
         ([1.0, -1.0, 0.2], "cannot be told"),
+        ([0.2, 1.0, 1.5], "cannot be told"),  # more than two standard errors, but two degrees of freedom
         ([5.0], "says nothing"),
     ],
 )
@@ -62,4 +64,4 @@ def test_the_lesson_runs_and_prints_a_row_for_each_size_and_a_sentence_for_each_
                  "--max-length", "24"])  # fmt: skip
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[2:4]] == ["20", str(len(load_task(str(data)).train))]
-    assert sum("points, standard error" in line for line in lines) == 4
+    assert sum("points, 95% interval" in line for line in lines) == 4

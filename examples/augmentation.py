@@ -16,7 +16,6 @@ How the comparison is kept fair, which is where such results usually go wrong:
 * Epochs are chosen on validation texts, which are never changed; the test set is looked at once.
 """
 
-import argparse
 import itertools
 import random
 import statistics
@@ -28,7 +27,9 @@ from minibert.data import load_task
 from minibert.evaluate import predict
 from minibert.load import load_encoder, load_tokenizer, put_head
 from minibert.metrics import accuracy
+from minibert.plumbing.command import Parser, run_command
 from minibert.plumbing.device import resolve_device, resolve_precision
+from minibert.plumbing.files import UserError
 from minibert.train import TrainSettings, train
 
 RATE = 0.1  # of the words; what Wei and Zou recommend
@@ -102,25 +103,25 @@ def verdict(size, name, gains):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="python examples/augmentation.py", description="Does augmentation help, at equal cost?")
     add = parser.add_argument
-    add("task", nargs="?", default="reviews", help="as finetune takes it (default: reviews)")
+    add("task", nargs="?", default="reviews", help="as finetune takes it")
     add("--data", help="local copy of the task's data")
-    add("--model", default="minibert-tiny", help="(default: minibert-tiny)")
-    add("--sizes", default="200,1000,all", help="numbers of training texts (default: 200,1000,all)")
-    add("--seeds", type=int, default=5, help="how many (default: 5)")
-    add("--epochs", type=int, default=3, help="over every text and its copy, at least (default: 3)")
-    add("--updates", type=int, default=150, help="at least: one at chance level shows no differences (default: 150)")
-    add("--batch-size", type=int, default=32, help="(default: 32)")
-    add("--lr", type=float, default=1e-4, help="(default: 1e-4)")
-    add("--max-length", type=int, default=256, help="tokens (default: 256)")
+    add("--model", default="minibert-tiny", help="ID or folder of a pretrained encoder")
+    add("--sizes", default="200,1000,all", help="numbers of training texts")
+    add("--seeds", type=int, default=5, help="how many")
+    add("--epochs", type=int, default=3, help="over every text and its copy, at least")
+    add("--updates", type=int, default=150, help="at least: one at chance level shows no differences")
+    add("--batch-size", type=int, default=32, help="texts in an update")
+    add("--lr", type=float, default=1e-4, help="peak learning rate")
+    add("--max-length", type=int, default=256, help="tokens of a text")
     options = parser.parse_args(argv)
 
     device = resolve_device("auto")
     precision, _ = resolve_precision("auto", device)
     task, tokenizer = load_task(options.task, options.data), load_tokenizer(options.model)
     if task.train.pairs is not None:
-        raise SystemExit("a lesson about single texts; choose a task without pairs")
+        raise UserError("a lesson about single texts; choose a task without pairs")
     sizes = [len(task.train) if size == "all" else min(int(size), len(task.train)) for size in options.sizes.split(",")]
     print(f"{options.task}, {options.model}: test accuracy in %, by training texts and what was done to their copies")
     print(f"{'texts':>8}" + "".join(f"{name:>18}" for name in CHANGES))
@@ -144,4 +145,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -12,8 +12,8 @@ Each of minibert's own ways can be asked for by itself, on both sides, to see wh
 `--warmup 0.1`, `--weight-decay 0.01`, `--batches sorted`, `--keep best`.
 """
 
-import argparse
 import contextlib
+import importlib.util
 import math
 import statistics
 import sys
@@ -31,7 +31,9 @@ from minibert.evaluate import predict
 from minibert.load import load_encoder, load_tokenizer, put_head
 from minibert.metrics import softmax
 from minibert.optim import parameter_groups
+from minibert.plumbing.command import Parser, run_command
 from minibert.plumbing.device import resolve_device, resolve_precision
+from minibert.plumbing.files import UserError
 from minibert.train import Classification, TrainSettings, Validation, train
 
 PARTS = ("train", "validation", "test")
@@ -176,25 +178,30 @@ def show(rows):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(
+        prog="python examples/beside_the_trainer.py", description="The same fine-tuning by minibert and by the Trainer."
+    )
     add = parser.add_argument
-    add("task")
-    add("--data")
+    add("task", help="as finetune takes it")
+    add("--data", help="local copy of the task's data")
     add("--model", required=True, help="a pretrained encoder that both sides can read: a folder or Hub id")
-    add("--limit", type=int)
-    add("--test-limit", type=int)
-    add("--seeds", type=int, default=3, help="how many (default: 3)")
-    add("--sides", nargs="+", choices=list(SIDES), default=list(SIDES))
-    add("--epochs", type=int, default=3)
-    add("--batch-size", type=int, default=16)
-    add("--lr", type=float, default=5e-5)
-    add("--head-lr", type=float, help="default: --lr")
-    add("--warmup", type=float, default=0.0)
-    add("--weight-decay", type=float, default=0.0)
-    add("--max-length", type=int, default=256)
-    add("--batches", choices=["random", "sorted"], default="random")
+    add("--limit", type=int, help="use only so many texts for training and validation together")
+    add("--test-limit", type=int, help="use only so many test texts")
+    add("--seeds", type=int, default=3, help="how many")
+    add("--sides", nargs="+", choices=list(SIDES), default=list(SIDES), help="who trains")
+    add("--epochs", type=int, default=3, help="passes over train")
+    add("--batch-size", type=int, default=16, help="texts in an update")
+    add("--lr", type=float, default=5e-5, help="peak learning rate")
+    add("--head-lr", type=float, help="of the head (default: --lr)")
+    add("--warmup", type=float, default=0.0, help="share of the updates in which the rate rises")
+    add("--weight-decay", type=float, default=0.0, help="decoupled, on matrices only")
+    add("--max-length", type=int, default=256, help="tokens of a text")
+    add("--batches", choices=["random", "sorted"], default="random", help="sorted: texts of like length together")
     add("--keep", choices=["last", "best"], default="last", help="epoch, best on validation")
     options = parser.parse_args(argv)
+    installed = all(importlib.util.find_spec(name) for name in ("transformers", "accelerate"))
+    if "Trainer" in options.sides and not installed:
+        raise UserError("the Trainer is not installed: pip install -e '.[reference]', or --sides minibert")
 
     device = resolve_device("auto")
     precision, _ = resolve_precision("auto", device)
@@ -219,4 +226,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

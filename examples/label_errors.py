@@ -9,9 +9,10 @@ is so for 725. Nobody judged the other 23,690 reviews, so the precision printed 
 """
 
 import csv
-import json
-import sys
 from pathlib import Path
+
+from minibert.plumbing.command import Parser, run_command
+from minibert.plumbing.files import UserError, read_json
 
 MAJORITY = 3  # of five votes
 
@@ -27,11 +28,18 @@ def compare(listed, votes):
     return len(judged), len(found), len(found) / len(listed), len(found) / max(1, len(judged)), len(found) / len(wrong)
 
 
-def main(run, key):
-    found = json.loads((Path(run) / "metrics.json").read_text(encoding="utf-8"))["label_errors"]["test"]
-    with open(key, encoding="utf-8", newline="") as file:
+def main(argv=None):
+    parser = Parser(prog="python examples/label_errors.py", description="How good is a list of suspected label errors?")
+    parser.add_argument("run", type=Path, help="folder of a run on IMDb")
+    parser.add_argument("key", type=Path, help="the answer key, a .csv file")
+    options = parser.parse_args(argv)
+    try:
+        listed = read_json(options.run / "metrics.json")["label_errors"]["test"]["ids"]
+    except KeyError:
+        raise UserError(f"{options.run}: this run lists no suspected label errors of its test set") from None
+    listed = [name.removesuffix(".txt") for name in listed]
+    with options.key.open(encoding="utf-8", newline="") as file:
         votes = {row["id"]: int(row["votes_given"]) for row in csv.DictReader(file)}
-    listed = [name.removesuffix(".txt") for name in found["ids"]]
     for count in (50, len(listed)):
         judged, wrong, precision, among, recall = compare(listed[:count], votes)
         print(f"the worst {min(count, len(listed)):,}: people judged {judged:,}, and found {wrong:,} wrong; precision "
@@ -39,4 +47,4 @@ def main(run, key):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    run_command(main)

@@ -162,7 +162,7 @@ def test_a_list_of_suspects_is_compared_with_what_people_say(tmp_path, capsys):
     (tmp_path / "metrics.json").write_text(json.dumps(found), encoding="utf-8")
     key = "id,votes_given\ntest/neg/1_2,1\ntest/neg/2_1,4\ntest/pos/9_9,0\n"  # two wrong ones, of which one is listed
     (tmp_path / "key.csv").write_text(key, encoding="utf-8")
-    example.main(tmp_path, tmp_path / "key.csv")
+    example.main([str(tmp_path), str(tmp_path / "key.csv")])
     assert "the worst 3: people judged 2, and found 1 wrong" in capsys.readouterr().out
     votes = {"a": 1, "b": 4, "c": 0}
     assert example.compare(["a", "b", "d"], votes) == (2, 1, 1 / 3, 1 / 2, 1 / 2)

@@ -7,6 +7,8 @@ waiting for a core does not count. Token ids are random, without tokenisation: t
 extra [reference]; what is not installed is left out.
 """
 
+import argparse
+import re
 import shutil
 import sys
 import tempfile
@@ -21,8 +23,8 @@ from peers import NEEDS, Session, prepare
 from minibert.batch import Batch, Examples, Sequence
 from minibert.fast import quantize
 from minibert.load import read_classifier
+from minibert.plumbing.command import Parser, run_command
 from minibert.plumbing.device import autocast
-from minibert.plumbing.memory import keep_freed_memory
 
 SECONDS = 45  # for each shape
 TURNS = 30  # at most
@@ -72,18 +74,29 @@ def compare(sides, batch):
     return {name: median(values) for name, values in seconds.items()}, turn
 
 
+def shape(text):
+    """An argparse type: "16x256" -> (16, 256)."""
+    found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form 16x256")
+    return int(found[1]), int(found[2])
+
+
 @torch.inference_mode()
-def main(model, *shapes):
-    keep_freed_memory()
+def main():
+    parser = Parser(prog="python examples/benchmark/in_turn.py", description="One batch by all peers in turn.")
+    parser.add_argument("model", type=Path, help="a trained classifier's folder")
+    parser.add_argument("shapes", nargs="*", default=[(16, 256), (64, 32)], type=shape, metavar="TEXTSxTOKENS",
+                        help="of the batches (default: 16x256 64x32)")  # fmt: skip
+    options = parser.parse_args()
     torch.set_num_threads(1)
     generator = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
-        copy = shutil.copytree(model, Path(folder) / "model")
+        copy = shutil.copytree(options.model, Path(folder) / "model")
         sides = sides_of(copy, generator)
-        for shape in shapes or ("16x256", "64x32"):
-            texts, length = map(int, shape.split("x"))
+        for texts, length in options.shapes:
             seconds, turns = compare(sides, random_batch(texts, length, generator))
-            print(f"\n{model}, {shape}, {turns} turns, texts per second of processor time")
+            print(f"\n{options.model}, {texts}x{length}, {turns} turns, texts per second of processor time")
             for name, taken in seconds.items():
                 ours = seconds[f"minibert {name.split()[1]}"]
                 beside = "" if "minibert" in name else f"   minibert is {taken / ours:.2f} times as fast"
@@ -91,4 +104,4 @@ def main(model, *shapes):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    run_command(main)

@@ -196,6 +196,7 @@ def main(argv=None):
     add("--warmup", type=float, default=0.0, help="share of the updates in which the rate rises")
     add("--weight-decay", type=float, default=0.0, help="decoupled, on matrices only")
     add("--max-length", type=int, default=256, help="tokens of a text")
+    add("--precision", choices=["auto", "fp32", "bf16"], default="auto", help="auto: bf16 where it is fast")
     add("--batches", choices=["random", "sorted"], default="random", help="sorted: texts of like length together")
     add("--keep", choices=["last", "best"], default="last", help="epoch, best on validation")
     options = parser.parse_args(argv)
@@ -204,7 +205,7 @@ def main(argv=None):
         raise UserError("the Trainer is not installed: pip install -e '.[reference]', or --sides minibert")
 
     device = resolve_device("auto")
-    precision, _ = resolve_precision("auto", device)
+    precision, _ = resolve_precision(options.precision, device)
     task = load_task(options.task, options.data, options.limit, options.test_limit)
     tokenizer = load_tokenizer(options.model)
     examples = {

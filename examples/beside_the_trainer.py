@@ -34,7 +34,7 @@ from minibert.optim import parameter_groups
 from minibert.plumbing.command import Parser, run_command
 from minibert.plumbing.device import resolve_device, resolve_precision
 from minibert.plumbing.files import UserError
-from minibert.train import Classification, TrainSettings, Validation, train
+from minibert.train import Classification, TrainSettings, Unvalidated, train
 
 PARTS = ("train", "validation", "test")
 
@@ -57,18 +57,11 @@ def minibert(options, examples, label_names, settings, device):
     """{part: probabilities [N, C]} after one training."""
     classifier = put_head(load_encoder(options.model), label_names, seed=settings.seed)
     train_set = examples["train"] if options.batches == "sorted" else AtRandom(examples["train"])
-    objective = (Classification if options.keep == "best" else LastEpoch)(
+    objective = (Classification if options.keep == "best" else Unvalidated)(
         train_set, examples["validation"], settings, device
     )
     train(classifier, train_set, examples["validation"], settings, device, quiet=True, objective=objective)
     return {part: softmax(predict(classifier, examples[part], device, settings.precision)) for part in PARTS[1:]}
-
-
-class LastEpoch(Classification):
-    """The usual objective, without a say in which epoch is kept."""
-
-    def validate(self, model):
-        return Validation({}, "")
 
 
 # ---- transformers' side

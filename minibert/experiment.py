@@ -17,13 +17,13 @@ from .explain import FIRST_STEPS, explain
 from .fast import quantize, touched_rows
 from .frozen import encode, fit_heads
 from .head import NATIVE, Classifier
-from .job import describe_training, fingerprint, frozen_poolings
+from .job import describe_training, fingerprint, frozen_poolings, joined
 from .load import put_head, read_classifier, read_encoder, save_classifier
 from .metrics import softmax
 from .plumbing import processes
 from .plumbing.files import UserError, read_checked_json, write_checked_json
 from .plumbing.resume import Log, read_progress
-from .train import TrainSettings, train
+from .train import Classification, TrainSettings, Unvalidated, train
 
 EXPLAINED = 12  # mistakes
 
@@ -137,15 +137,6 @@ def bag_of_words_row(job):
     )
 
 
-def joined(datasets):
-    """Several data sets of the same labels as one."""
-    first = datasets[0]
-    pairs = None if first.pairs is None else [pair for dataset in datasets for pair in dataset.pairs]
-    texts, labels, ids = ([one for dataset in datasets for one in getattr(dataset, name)]
-                          for name in ("texts", "labels", "ids"))  # fmt: skip
-    return replace(first, texts=texts, labels=labels, ids=ids, pairs=pairs, groups=None)
-
-
 def untrained_row(job, seed):
     """The pretrained encoder under the random head that fine-tuning starts from: nobody should expect sense of it."""
     started = time.monotonic()
@@ -159,7 +150,7 @@ def untrained_row(job, seed):
 def ensemble_row(job, members):
     """The mean of several fine-tuned classifiers' probabilities; it costs what all of them cost."""
     probabilities, validation = (
-        np.mean([np.array(member[key]) for member in members], axis=0)
+        np.mean([np.array(member[key]) for member in members], axis=0) if key in members[0] else None
         for key in ("probabilities", "validation_probabilities")
     )
     also = {
@@ -250,7 +241,7 @@ def explain_mistakes(job, results):
     if not by_seed:
         return {}
     # The seed whose classifier `save_if_best` kept.
-    seed = max(by_seed, key=lambda seed: (by_seed[seed]["validation_accuracy"], -job.options.seeds.index(seed)))
+    seed = max(by_seed, key=lambda seed: (by_seed[seed].get("validation_accuracy", 0), -job.options.seeds.index(seed)))
 
     def compute():
         job.say("", "which words decided in the surest mistakes")
@@ -289,16 +280,18 @@ def finetuned_row(job, seed):
     job.say("", f"fine-tuning, seed {seed}")
     classifier, progress = finetune(job, seed)
     started = time.monotonic()
-    (validation, probabilities), also = of_classifier(job, classifier, ["validation", "test"])
+    parts = ["test"] if job.options.refit else ["test", "validation"]
+    (probabilities, *validation), also = of_classifier(job, classifier, parts)
     if not processes.is_first():
         return None
     seconds = progress.seconds + time.monotonic() - started
-    job.say(f"  kept epoch {progress.best_epoch + 1}: validation accuracy {progress.best_accuracy:.4f}")
-    save_if_best(job, "finetuned", seed, progress.best_accuracy, classifier.cpu())
-    return make_result(
-        job, probabilities, seconds, classifier.parameter_table()[-1][1], validation, also,
-        best_epoch=progress.best_epoch + 1, validation_accuracy=progress.best_accuracy,
-    )  # fmt: skip
+    chosen = {}
+    if not job.options.refit:
+        chosen = {"best_epoch": progress.best_epoch + 1, "validation_accuracy": progress.best_accuracy}
+        job.say(f"  kept epoch {progress.best_epoch + 1}: validation accuracy {progress.best_accuracy:.4f}")
+    save_if_best(job, "finetuned", seed, chosen.get("validation_accuracy"), classifier.cpu())
+    trainable = classifier.parameter_table()[-1][1]
+    return make_result(job, probabilities, seconds, trainable, *(validation or [None]), also, **chosen)
 
 
 def finetune(job, seed, stop_after=None):
@@ -320,11 +313,14 @@ def finetune(job, seed, stop_after=None):
     if done.update:
         job.say(f"  going on after update {done.update:,}")
     micro_batches = job.device.type == "cpu" and 0 < options.micro_batch < options.batch_size
+    examples, settings = job.learned_from(), train_settings(job, seed)
+    objective = (Unvalidated if options.refit else Classification)(
+        examples, job.examples["validation"], settings, job.device, job.class_weights
+    )
     with touched_rows(classifier, micro_batches and processes.count() == 1):  # the exchange wants whole gradients
         progress = train(
-            classifier, job.examples["train"], job.examples["validation"], train_settings(job, seed), job.device,
-            job.class_weights, state, True, log, options.quiet, "fine-tuning",
-            checkpoint_every=options.checkpoint_every, stop_after=stop_after,
+            classifier, examples, job.examples["validation"], settings, job.device, job.class_weights, state, True, log,
+            options.quiet, "fine-tuning", objective, options.checkpoint_every, stop_after,
         )  # fmt: skip
     return classifier, progress
 
@@ -369,10 +365,10 @@ def train_settings(job, seed):
 
 
 def save_if_best(job, name, seed, validation_accuracy, classifier):
-    """Save the classifier unless an earlier seed did as well on validation."""
+    """Save the classifier unless an earlier seed did as well on validation. Without a validation the first is saved."""
     for earlier in job.options.seeds[: job.options.seeds.index(seed)]:
         kept = read_checked_json(job.folder / "work" / f"{name}-{earlier}.json")
-        if kept["validation_accuracy"] >= validation_accuracy:
+        if validation_accuracy is None or kept["validation_accuracy"] >= validation_accuracy:
             return
     extra = {"max_length": job.options.max_length, "truncation": job.options.truncation, "seed": seed}
     extra["windows"] = job.options.windows

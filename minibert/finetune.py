@@ -84,14 +84,15 @@ def run(options, processes):
 def rehearse(job, trials, say):
     """--dry-run: say what would run, and make what can fail."""
     from .experiment import new_training
+    from .job import updates_of
 
     options = job.options
     if trials:
         say(f"sweep: {len(trials)} trials would be tried", *(f"  {trial.name}" for trial in trials))
     if options.mode in ("both", "finetune"):
         new_training(job, options.seeds[0])
-    updates = -(-len(job.examples["train"]) // options.batch_size) * options.epochs
-    say(f"dry run: {updates:,} updates in {options.epochs} epochs would follow, for each seed; nothing was written")
+    count = f"{updates_of(job):,} updates in {options.epochs} epochs"
+    say(f"dry run: {count} would follow, for each seed; nothing was written")
 
 
 def check_output(folder, settings, resume):
@@ -172,6 +173,10 @@ def parse(argv):
         raise UserError("--sweep-random: says how many trials of a --sweep to draw, and there is none")
     if options.sweep and options.mode == "frozen":
         raise UserError("--sweep: tries settings of fine-tuning; --mode frozen tries all its heads anyway")
+    if options.refit and options.mode == "frozen":
+        raise UserError("--refit: is about fine-tuning; --mode frozen needs its validation texts")
+    if options.refit and options.sweep:
+        raise UserError("--refit: leaves nothing for --sweep to choose by; run the sweep first, then its choice again")
     names = [name for name, _ in options.also_test]
     if len(set(names)) != len(names):
         raise UserError(f"--also-test: {', '.join(names)}: each needs a name of its own")
@@ -241,6 +246,9 @@ def add_training_options(group):
     add("--patience", type=number(int, 0), default=0, metavar="EPOCHS",
         help="stop after so many epochs without gain on validation, 0 for never; pays in time: the best epoch is kept "
         "in any case")  # fmt: skip
+    add("--refit", action="store_true",
+        help="learn from the validation texts, too, for all --epochs, and keep the last one; pays with settings that "
+        "an earlier run has chosen, most where labels are few")  # fmt: skip
     add("--class-weights", choices=("none", "balanced"), default="none", help="balanced: rare classes weigh more")
     add("--seed", type=number(int, 0, MAX_SEED), default=0, help="of heads, dropout and the order of texts")
     add("--seeds", type=seed_list, metavar="A,B,C", help="run once for each and report mean and spread")

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -59,6 +59,19 @@ class Job:
         limit, windows = self.options.max_length, self.options.windows
         return limit if windows == 1 else 2 + longest_in_windows(limit - 2, windows)
 
+    def read(self, texts):
+        """`Examples` of a `Dataset`, as the run reads texts."""
+        options = self.options
+        return self.tokenizer.examples(
+            texts.texts, texts.pairs, texts.labels, options.max_length, options.truncation, options.windows
+        )
+
+    def learned_from(self):
+        """The `Examples` that fine-tuning learns from: train, and validation, too, where nothing is left to choose."""
+        if not self.options.refit:
+            return self.examples["train"]
+        return self.read(joined([self.task.train, self.task.validation]))
+
     def training_state(self, seed):
         """Where the state of an unfinished training lies."""
         return self.folder / "work" / f"finetuned-{seed}.safetensors"
@@ -91,10 +104,8 @@ def prepare(options, folder, say):
     job.facts += describe(job) + describe_also(job)
     say(*job.facts)
     for part, texts in [*((part, getattr(task, part)) for part in PARTS), *job.also.items()]:
-        job.examples[part] = tokenizer.examples(
-            texts.texts, texts.pairs, texts.labels, options.max_length, options.truncation, options.windows
-        )
-    more = [describe_lengths(job), *describe_warmup(job)]
+        job.examples[part] = job.read(texts)
+    more = [describe_lengths(job), *describe_warmup(job), *describe_refit(job)]
     job.facts += more
     say(*more, *describe_weights(encoder.account))
     return job
@@ -148,6 +159,21 @@ def frozen_poolings(options, encoder):
     if "pooler" in poolings and encoder.pooler is None:
         raise UserError(f"{options.model} has no pooler to freeze; use --pooling cls or mean")
     return poolings
+
+
+def updates_of(job):
+    """How many updates a fine-tuning takes."""
+    texts = len(job.task.train) + (len(job.task.validation) if job.options.refit else 0)
+    return -(-texts // job.options.batch_size) * job.options.epochs
+
+
+def joined(datasets):
+    """Several data sets of the same labels as one."""
+    first = datasets[0]
+    pairs = None if first.pairs is None else [pair for dataset in datasets for pair in dataset.pairs]
+    texts, labels, ids = ([one for dataset in datasets for one in getattr(dataset, name)]
+                          for name in ("texts", "labels", "ids"))  # fmt: skip
+    return replace(first, texts=texts, labels=labels, ids=ids, pairs=pairs, groups=None)
 
 
 def fingerprint(task, also):
@@ -204,13 +230,21 @@ def describe_lengths(job):
 def describe_warmup(job):
     """A line where the rate would rise to the end: warmup in updates, on fewer texts than it was made for."""
     options = job.options
-    total = -(-len(job.task.train) // options.batch_size) * options.epochs
+    total = updates_of(job)
     if options.mode == "frozen" or options.warmup < total:
         return []
     return [
         f"warmup: {options.warmup:,g} updates, but the training has {total:,}: the rate never reaches its peak; "
         "--warmup 0.1 takes a tenth of them"
     ]
+
+
+def describe_refit(job):
+    """A line where validation texts are learned, too."""
+    if not job.options.refit:
+        return []
+    count = len(job.task.train) + len(job.task.validation)
+    return [f"fine-tuning learns from train and validation, {count:,} texts, and keeps its last epoch"]
 
 
 def device_name(device):

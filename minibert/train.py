@@ -108,6 +108,13 @@ class Classification:
         return Validation(record, f"validation accuracy {accuracy:.4f}, loss {loss:.4f}", accuracy, loss)
 
 
+class Unvalidated(Classification):
+    """The same where no text is left to validate on: the last epoch is kept."""
+
+    def validate(self, model):
+        return Validation({}, "not validated")
+
+
 # ---- the loop
 
 
@@ -189,13 +196,13 @@ def validate(run):
         run.best = {key: tensor.detach().cpu().clone() for key, tensor in run.model.state_dict().items()}
     progress.epoch, progress.batch = progress.epoch + 1, 0
     progress.seconds = time.monotonic() - run.started
-    if run.log:
+    if run.log and found.record:
         seconds = {"seconds": round(progress.seconds, 1)}
         run.log({"epoch": progress.epoch, "update": progress.update} | found.record | seconds)
     if not run.quiet:
         tqdm.write(f"  epoch {progress.epoch}: {found.sentence}")
     without_gain = progress.epoch - 1 - progress.best_epoch
-    if run.settings.patience and without_gain >= run.settings.patience:
+    if found.accuracy is not None and run.settings.patience and without_gain >= run.settings.patience:
         progress.epoch = run.settings.epochs
 
 

@@ -254,3 +254,52 @@ def test_windows_longer_than_the_model_are_refused(tiny_bert, tmp_path):
     data = five_classes(tmp_path / "stars.csv", 60)
     with pytest.raises(UserError, match="--max-length windows of 65 tokens: the model has 64 positions"):
         finetune.main(arguments(data, tiny_bert, tmp_path / "run", "--windows", "2", "--max-length", "65"))
+
+
+# ---- all labels
+
+
+def test_refit_learns_from_validation_texts_too_and_keeps_the_last_epoch(tiny_bert, tmp_path, capsys):
+    data = five_classes(tmp_path / "stars.csv", 60)
+    run = tmp_path / "run"
+    finetune.main(arguments(data, tiny_bert, run, "--refit", "--epochs", "2", "--seeds", "3,4", "--patience", "1"))
+    task, tokenizer = load_task(str(data)), load_tokenizer(tiny_bert)
+    texts, labels = (getattr(task.train, name) + getattr(task.validation, name) for name in ("texts", "labels"))
+    examples = tokenizer.examples(texts, None, labels, 24)
+    settings = TrainSettings(epochs=2, batch_size=16, lr=3e-3, head_lr=1e-2, seed=3)
+    expected = put_head(load_encoder(str(tiny_bert)), task.train.label_names, seed=3)
+
+    class LastEpoch(Classification):
+        def validate(self, model):
+            return super().validate(model)._replace(accuracy=None)
+
+    objective = LastEpoch(examples, examples, settings, CPU)
+    train(expected, examples, examples, settings, CPU, quiet=True, objective=objective)
+    kept, _ = read_classifier(run / "finetuned")  # the first seed's: nothing is left to choose by
+    assert all(torch.equal(tensor, kept.state_dict()[name]) for name, tensor in expected.state_dict().items())
+
+    printed = capsys.readouterr().out
+    count = len(task.train) + len(task.validation)
+    assert f"fine-tuning learns from train and validation, {count} texts, and keeps its last epoch" in printed
+    metrics = read_json(run / "metrics.json")
+    checks = {check["name"]: check for check in metrics["checks"]}
+    assert checks["length of training"]["status"] == "left out"
+    assert {"frozen", "finetuned", "ensemble"} <= set(metrics["rows"]) and metrics["best"] == "finetuned"
+    assert metrics["calibration"]["finetuned"]["temperature"] is None
+    assert metrics["calibration"]["frozen"]["temperature"] is not None
+    assert "Gradient norm by update" in (run / "report.html").read_text(encoding="utf-8")
+
+
+def test_refit_counts_its_updates(tiny_bert, tmp_path, capsys):
+    data = five_classes(tmp_path / "stars.csv", 60)
+    for more in ([], ["--refit"]):
+        finetune.main(arguments(data, tiny_bert, tmp_path / "run", "--dry-run", "--batch-size", "1", *more))
+    task = load_task(str(data))
+    first, second = (int(line.split()[2]) for line in capsys.readouterr().out.splitlines() if "dry run:" in line)
+    assert second - first == 6 * len(task.validation)
+
+
+@pytest.mark.parametrize("more", [("--mode", "frozen"), ("--sweep", "lr=1e-3,1e-4")])
+def test_refit_where_something_has_to_be_chosen_is_refused(more, tiny_bert, tmp_path):
+    with pytest.raises(UserError, match="--refit: "):
+        finetune.main(arguments("reviews", tiny_bert, tmp_path / "run", "--refit", *more))

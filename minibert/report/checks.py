@@ -279,6 +279,8 @@ def difference(told, spread=None, seeds=1):
 def training(epochs):
     """Trained too little or too long. epochs: {seed: [{"validation_loss", "validation_accuracy"}, ...]}."""
     name = "length of training"
+    if not epochs:
+        return left_out(name, "`--refit` learns from the validation texts, too, and has none left to see it by.")
     falls, rises, gains = [], [], []
     for records in epochs.values():
         losses = [record["validation_loss"] for record in records]
@@ -288,7 +290,7 @@ def training(epochs):
         rises.append(losses[-1] / losses[best] - 1)
         gains.append(records[-1]["validation_accuracy"] - records[best]["validation_accuracy"])
     lengths = [len(records) for records in epochs.values()]
-    if not lengths or max(lengths) < 2:
+    if max(lengths) < 2:
         return left_out(name, "One epoch shows no slope; two or more do.")
     fall, rise, gain = (sum(values) / len(lengths) for values in (falls, rises, gains))
     if fall > STILL_FALLING:

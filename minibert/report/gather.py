@@ -114,6 +114,8 @@ class Run:
             for name, by_seed in results.items()
         }
         self.best = max(results, key=lambda name: self.result(name).get("validation_accuracy", 0))
+        if job.options.refit and "finetuned" in results:  # it has learned from what would have judged it
+            self.best = "finetuned"
         self.probabilities = {name: np.array(self.result(name)["probabilities"]) for name in results}
         self.predictions = {name: values.argmax(1) for name, values in self.probabilities.items()}
         self.labels = np.array(job.task.test.labels)

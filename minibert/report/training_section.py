@@ -11,17 +11,17 @@ CURVES = {"training_loss": "train", "validation_loss": "validation", "validation
 def training_blocks(record):
     """Curves by epoch and by update; nothing where nothing was fine-tuned."""
     training = record["training"]
-    if not training or not training["epochs"]:
+    if not training or not training["updates"]:
         return []
     blocks = [paragraph("Chosen on validation: " + "; ".join(record["chosen"]) + "."), *trials(record)]
-    blocks.append(by_epoch(training, ("training_loss", "validation_loss"), "Loss by epoch", "cross-entropy, nats",
-                  "Both should fall. When training loss (dashed) keeps falling while validation loss rises, the "
-                  "classifier "
-                  "grows surer, not better."))  # fmt: skip
-    blocks.append(by_epoch(training, ("validation_accuracy", "validation_f1"), "Accuracy and macro F1 by epoch",
-                  "share, validation",
-                  "On validation texts. The epoch with the highest accuracy is kept. Where F1 (dashed) lies well below "
-                  "accuracy, small classes are neglected."))  # fmt: skip
+    if training["epochs"]:  # --refit leaves nothing to validate on
+        blocks.append(by_epoch(training, ("training_loss", "validation_loss"), "Loss by epoch", "cross-entropy, nats",
+                      "Both should fall. When training loss (dashed) keeps falling while validation loss rises, the "
+                      "classifier grows surer, not better."))  # fmt: skip
+        blocks.append(by_epoch(training, ("validation_accuracy", "validation_f1"), "Accuracy and macro F1 by epoch",
+                      "share, validation",
+                      "On validation texts. The epoch with the highest accuracy is kept. Where F1 (dashed) lies well "
+                      "below accuracy, small classes are neglected."))  # fmt: skip
     for key, title, unit, how in (
         ("loss", "Training loss by update", "cross-entropy, nats",
          "A noisy fall is healthy; a rise that stays, or a flat line at the start, asks for another learning rate."),
@@ -34,11 +34,6 @@ def training_blocks(record):
     ):  # fmt: skip
         blocks.append(by_update(training, key, title, unit, how))
     return blocks
-
-
-DASHED = {"training_loss", "validation_f1"}
-CURVES = {"training_loss": "train", "validation_loss": "validation", "validation_accuracy": "accuracy",
-          "validation_f1": "macro F1"}  # fmt: skip
 
 
 def trials(record):

@@ -83,10 +83,11 @@ def choices(results, kept):
             what = ", ".join(str(best[key]) for key in ("pooling", "head", "setting") if key in best)
             lines.append(f"{name}: {what} (validation accuracy {best['accuracy']:.4f})")
     for seed, result in results.get("finetuned", {}).items():
-        lines.append(
-            f"fine-tuned, seed {seed}: epoch {result['best_epoch']} "
-            f"(validation accuracy {result['validation_accuracy']:.4f})"
-        )
+        if "best_epoch" in result:
+            lines.append(
+                f"fine-tuned, seed {seed}: epoch {result['best_epoch']} "
+                f"(validation accuracy {result['validation_accuracy']:.4f})"
+            )
     return lines
 
 

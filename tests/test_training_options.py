@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -287,6 +288,11 @@ def test_refit_learns_from_validation_texts_too_and_keeps_the_last_epoch(tiny_be
     assert {"frozen", "finetuned", "ensemble"} <= set(metrics["rows"]) and metrics["best"] == "finetuned"
     assert metrics["calibration"]["finetuned"]["temperature"] is None
     assert metrics["calibration"]["frozen"]["temperature"] is not None
+    assert "Confusion matrix of fine-tuned, which learned from the validation texts, too" in printed
+    kept = re.search(r"Predictions and weights kept: (.*?)\.", printed.replace("\n", " "))[1]
+    assert kept.startswith("those of the seed best on validation (frozen seed")
+    assert kept.endswith("and those of the first fine-tuned one (seed 3)")
+    assert "These weights are those of seed 3, the first: " in (run / "finetuned" / "README.md").read_text("utf-8")
     assert "Gradient norm by update" in (run / "report.html").read_text(encoding="utf-8")
 
 

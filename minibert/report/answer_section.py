@@ -14,9 +14,7 @@ FIGURES = (
 def answer_blocks(record):
     lead, *rest = record["answer"]
     blocks = [{"kind": "lead", "text": lead}, paragraph(" ".join(rest)), *map(paragraph, record["notes"])]
-    doubts = words.doubts(record["checks"])
-    line = f"The run checked itself: {summary(record['checks'])}"
-    blocks.append(paragraph(line + (f" ({', '.join(doubts)})." if doubts else ".")))
+    blocks.append(paragraph(f"The run checked itself: {summary(record['checks'], name_them=True)}."))
     blocks += [result_table(record), *also_tests(record), comparison(record), intervals(record)]
     return blocks + ([roc(record)] if any(record["roc"].values()) else [])
 

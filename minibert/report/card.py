@@ -96,7 +96,8 @@ def results(record):
     note = f"{words.capital(words.seeds_line(record['seeds']))}."
     if len(record["seeds"]) > 1:
         seed, accuracy = record["kept"]["finetuned"], words.kept_row(record, "finetuned")["accuracy"]
-        note += f" These weights are those of seed {seed}, the best on validation: accuracy {accuracy:.4f}."
+        why = "the first" if record["refit"] else "the best on validation"
+        note += f" These weights are those of seed {seed}, {why}: accuracy {accuracy:.4f}."
     table = render_table({"head": ["", *(title for _, title, _ in tables.SCALARS)], "rows": rows})
     return [*table, "", note, "", *(f"- {escape(line)}" for line in record["answer"])]
 

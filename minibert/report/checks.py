@@ -28,11 +28,12 @@ def left_out(name, why):
     return {"name": name, "status": "left out", "number": None, "shown": "", "sentence": why, "advice": ""}
 
 
-def summary(findings):
-    """ "14 checks, nothing found", or how many found something."""
+def summary(findings, name_them=False):
+    """ "14 checks, nothing found", or how many found something, and which."""
     done = [one for one in findings if one["status"] != "left out"]
-    found = [one for one in done if one["status"] == "found"]
+    found = [one["name"] for one in done if one["status"] == "found"]
     words = f"{len(done)} checks, {f'{len(found)} found something' if found else 'nothing found'}"
+    words += f" ({', '.join(found)})" if found and name_them else ""
     missing = len(findings) - len(done)
     return words + (f"; {missing} could not be made" if missing else "")
 

@@ -50,9 +50,8 @@ def per_class(record):
         rows.append([title, *(f"{100 * figures[key]:.2f}" for key in ("precision", "recall", "f1")),
                      f"{figures['support']:,}"])  # fmt: skip
     note = (
-        f"{words.capital(TITLES[name])}, best on validation, in %. Precision: how far to trust a prediction of the "
-        "class; "
-        "recall: how much of the class was found."
+        f"{words.capital(TITLES[name])}, {words.why_best(record)}, in %. Precision: how far to trust a prediction of "
+        "the class; recall: how much of the class was found."
     )
     found = table(["class", "precision", "recall", "F1", "test texts"], rows, note)
     return found if len(rows) <= 20 else fold(f"Each of the {len(rows)} classes", [found])

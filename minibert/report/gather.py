@@ -10,6 +10,7 @@ in the order of `labels`; what is said of one classifier is said of the row's ke
                   {"per_seed", "mean", "std"}};  of more than 50 classes `confusion` is {"classes", "cells":
                   [[gold, predicted, count]]}
     kept          {row: seed}                       best         the row that is best on validation
+    refit         whether fine-tuning learned from the validation texts, too: then it is called best
     answer        sentences                         notes        warnings and how sure the comparison is
     intervals     {row: [low, high]} of accuracy    difference   {"points", "low", "high"}: fine-tuned minus frozen
     lead          the same for the two most accurate rows, with their names: {"first", "second", ...}
@@ -65,7 +66,7 @@ def gather(job, results, features=None, explained=None):
         job.task, sequences, job.tokenizer, job.longest_read, job.options.truncation, run.heavy_words()
     )
     record = {"task": job.task.name, "model": job.options.model, "seeds": job.options.seeds, "rows": run.rows()}
-    record |= {"labels": names, "test_texts": len(test), "kept": run.kept, "best": run.best}
+    record |= {"labels": names, "test_texts": len(test), "kept": run.kept, "best": run.best, "refit": job.options.refit}
     record |= {"facts": [legible(fact, 400) for fact in job.facts], "command": command(job), "settings": settings(job)}
     record |= {"chosen": words.choices(results, run.kept), "difference": run.difference("frozen", "finetuned")}
     record["lead"] = run.lead()

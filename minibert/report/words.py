@@ -56,10 +56,17 @@ def notes(record, run):
              if name not in ("majority", "untrained")]  # fmt: skip
     lines = [line for line in lines if line]
     if len(record["seeds"]) > 1:
-        which = ", ".join(f"{TITLES[name]} seed {record['kept'][name]}" for name in ("frozen", "finetuned")
-                          if name in record["kept"])  # fmt: skip
-        lines.append(f"Predictions and weights kept: those of the seed best on validation ({which}).")
+        chosen = ("frozen",) if record["refit"] else ("frozen", "finetuned")
+        which = ", ".join(f"{TITLES[name]} seed {record['kept'][name]}" for name in chosen if name in record["kept"])
+        kept = [f"those of the seed best on validation ({which})"] if which else []
+        kept += [f"those of the first fine-tuned one (seed {record['kept']['finetuned']})"] if record["refit"] else []
+        lines.append(f"Predictions and weights kept: {', and '.join(kept)}.")
     return lines
+
+
+def why_best(record):
+    """Why the figures of one row are shown where there is room for one."""
+    return "which learned from the validation texts, too" if record["refit"] else "best on validation"
 
 
 def collapse_warning(name, predictions, label_names):
@@ -96,11 +103,6 @@ def seeds_line(seeds):
     if len(seeds) == 1:
         return f"one seed ({seeds[0]}): how far another would differ is not known"
     return f"mean ± standard deviation over seeds {', '.join(map(str, seeds))}"
-
-
-def doubts(findings):
-    """Names of the checks that found something."""
-    return [one["name"] for one in findings if one["status"] == "found"]
 
 
 def kept_row(record, name):

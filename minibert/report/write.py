@@ -53,7 +53,7 @@ def print_answer(record):
         shown.append((f"test set by {record['group_column']}", tables.group_table(record["groups"])))
     best = record["best"]
     matrix = words.kept_row(record, best)["confusion"]
-    heading = f"Confusion matrix of {tables.TITLES[best]}, best on validation"
+    heading = f"Confusion matrix of {tables.TITLES[best]}, {words.why_best(record)}"
     shown.append((heading, tables.confusion_table(matrix, record["labels"])))
     for title, text in shown:
         print("", title, text, sep="\n")

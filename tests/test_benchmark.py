@@ -168,6 +168,8 @@ def test_int8_may_lose_three_tenths_of_a_point(benchmark, rounded, reached):
     seen = {"imdb-fp32": [{"accuracy": 0.9}], "imdb-int8": [{"accuracy": rounded}]}
     (figure,) = benchmark.accuracy_of_int8(seen)
     assert figure.reached == reached
+    random_weights = {part: [{"rate": 1.0}] for part in seen}  # are right by chance, which would say "reached"
+    assert benchmark.accuracy_of_int8(random_weights) == []
 
 
 def test_the_gpus_table_has_a_row_for_every_way_to_train_and_the_whole_job(benchmark, monkeypatch):

@@ -26,6 +26,7 @@ class PeerLost(UserError):
 
 class State:
     alone = False  # within `alone`
+    left = 0  # how many times this process has left `together`
 
 
 def asked_for():
@@ -63,13 +64,24 @@ def together(device):
     distributed.init_process_group(backend, timeout=PATIENCE)
     try:
         yield
-        distributed.barrier()  # one that closes its connections while another still talks ends in an abort
+        distributed.barrier()
+        leave_together()
     except RuntimeError as error:
         if any(word in str(error) for word in LOST):
             raise PeerLost("another process of this job has ended") from error
         raise
     finally:
         distributed.destroy_process_group()
+
+
+def leave_together():
+    """Wait until every process has come out of its last exchange: whoever closes its connections before that can make
+    another one abort (github.com/pytorch/gloo/issues/155). So this is told through the store, not through gloo.
+    """
+    store, State.left = distributed.distributed_c10d._get_default_store(), State.left + 1
+    if store.add(f"minibert/left/{State.left}", 1) == distributed.get_world_size():
+        store.set(f"minibert/all left/{State.left}", "")
+    store.wait([f"minibert/all left/{State.left}"])
 
 
 def refuse(command):

@@ -23,7 +23,7 @@ from .metrics import softmax
 from .plumbing import processes
 from .plumbing.files import UserError, read_checked_json, write_checked_json
 from .plumbing.resume import Log, read_progress
-from .train import Classification, TrainSettings, Unvalidated, train
+from .train import TrainSettings, Unvalidated, train
 
 EXPLAINED = 12  # mistakes
 
@@ -313,14 +313,12 @@ def finetune(job, seed, stop_after=None):
     if done.update:
         job.say(f"  going on after update {done.update:,}")
     micro_batches = job.device.type == "cpu" and 0 < options.micro_batch < options.batch_size
-    examples, settings = job.learned_from(), train_settings(job, seed)
-    objective = (Unvalidated if options.refit else Classification)(
-        examples, job.examples["validation"], settings, job.device, job.class_weights
-    )
+    examples, validation, settings = job.learned_from, job.examples["validation"], train_settings(job, seed)
+    refit = Unvalidated(examples, validation, settings, job.device, job.class_weights) if options.refit else None
     with touched_rows(classifier, micro_batches and processes.count() == 1):  # the exchange wants whole gradients
         progress = train(
-            classifier, examples, job.examples["validation"], settings, job.device, job.class_weights, state, True, log,
-            options.quiet, "fine-tuning", objective, options.checkpoint_every, stop_after,
+            classifier, examples, validation, settings, job.device, job.class_weights, state, True, log, options.quiet,
+            "fine-tuning", refit, options.checkpoint_every, stop_after,
         )  # fmt: skip
     return classifier, progress
 

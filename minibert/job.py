@@ -1,5 +1,6 @@
 """What every row of an experiment needs, read and checked before anything is computed or written: a `Job`."""
 
+import functools
 import hashlib
 import json
 from dataclasses import dataclass, field, replace
@@ -66,6 +67,7 @@ class Job:
             texts.texts, texts.pairs, texts.labels, options.max_length, options.truncation, options.windows
         )
 
+    @functools.cached_property
     def learned_from(self):
         """The `Examples` that fine-tuning learns from: train, and validation, too, where nothing is left to choose."""
         if not self.options.refit:

@@ -1,7 +1,6 @@
 """The comparison of whole trainings with transformers' Trainer: that it is fair, that its intervals are right, and that
 it runs."""
 
-
 import numpy as np
 import pytest
 import torch

@@ -353,6 +353,18 @@ def test_attention_for_training_on_a_cpu_has_the_gradients_that_differences_show
     assert torch.autograd.gradcheck(attend_on_cpu, (*parts, mask))
 
 
+@pytest.mark.parametrize("heads_at_a_time", [1, 2, 4])
+def test_attention_learns_the_same_a_few_heads_at_a_time(heads_at_a_time, monkeypatch):
+    gradients = []
+    for size in (2**21, heads_at_a_time * 5 * 5 * 4):
+        monkeypatch.setattr("minibert.fast.attention.BACKWARD_BYTES", size)
+        torch.manual_seed(0)
+        parts = [torch.randn(2, 3, 5, 4).requires_grad_() for _ in range(3)]
+        attend_on_cpu(*parts).square().sum().backward()
+        gradients.append([part.grad for part in parts])
+    assert all(difference(*pair) <= 1e-6 for pair in zip(*gradients, strict=True))
+
+
 def test_attention_for_training_on_a_cpu_keeps_one_matrix_of_token_pairs():
     kept = []
     parts = [torch.randn(2, 3, 50, 4).requires_grad_() for _ in range(3)]

@@ -18,6 +18,7 @@ from ..plumbing.device import cpu_has
 from .dropout import BLOCK, INTEGERS, draw_dropped
 
 CACHED = 2**21  # scores that a processor's cache holds in bf16
+BACKWARD_BYTES = 2**21  # of each of the four matrices that the backward pass makes at a time
 
 
 class Attention(model.Attention):
@@ -95,14 +96,26 @@ class CPUAttention(torch.autograd.Function):
     def backward(ctx, gradient):
         query, key, value, signed = ctx.saved_tensors
         gradient = gradient.flatten(0, 1) / (1 - ctx.dropout)  # [B * H, T, D]
-        grad_value = signed.relu().transpose(-1, -2) @ gradient
-        grad_kept = gradient @ value.transpose(-1, -2)  # [B * H, T, T]
-        grad_probabilities = torch.ops.aten.threshold_backward(grad_kept, signed, 0)  # 0 where dropped
-        grad_scores = torch._softmax_backward_data(grad_probabilities, signed.abs(), -1, signed.dtype)
-        grad_query = (grad_scores @ key).div_(math.sqrt(key.shape[-1]))
-        grad_key = grad_scores.transpose(-1, -2) @ query  # `query` has been divided already
-        gradients = (grad_query, grad_key, grad_value)
-        return *(part.unflatten(0, ctx.shape[:2]) for part in gradients), None, None
+        # Its matrices of T x T are needed at once and never again: some heads at a time, they stay in the cache.
+        heads = max(1, BACKWARD_BYTES // (signed[0].numel() * signed.element_size()))
+        blocks = zip(*(part.split(heads) for part in (query, key, value, signed, gradient)), strict=True)
+        of_blocks = [gradients_of_heads(*block) for block in blocks]
+        gradients = (torch.cat(parts).unflatten(0, ctx.shape[:2]) for parts in zip(*of_blocks, strict=True))
+        return *gradients, None, None
+
+
+def gradients_of_heads(query, key, value, signed, gradient):
+    """Those of `CPUAttention`'s query, key and value, for N heads of any texts.
+
+    query (divided already), key, value, gradient [N, T, D], signed [N, T, T] -> three tensors [N, T, D]
+    """
+    grad_value = signed.relu().transpose(-1, -2) @ gradient
+    grad_kept = gradient @ value.transpose(-1, -2)  # [N, T, T]
+    grad_probabilities = torch.ops.aten.threshold_backward(grad_kept, signed, 0)  # 0 where dropped
+    grad_scores = torch._softmax_backward_data(grad_probabilities, signed.abs(), -1, signed.dtype)
+    grad_query = (grad_scores @ key).div_(math.sqrt(key.shape[-1]))
+    grad_key = grad_scores.transpose(-1, -2) @ query
+    return grad_query, grad_key, grad_value
 
 
 def sign_dropped(probabilities, p):

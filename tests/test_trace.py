@@ -14,7 +14,7 @@ from conftest import copy_checkpoint
 from test_report import HOSTILE, Reader
 from tiny import FAMILIES, dropout_config, families
 
-from minibert import explain, head, load_tokenizer, model, trace
+from minibert import explain, head, load_tokenizer, model, trace, trace_checks
 from minibert.config import EncoderConfig
 from minibert.load import load_encoder, put_head, read_classifier, save_classifier
 from minibert.model import Encoder, initialize
@@ -207,7 +207,7 @@ def test_a_number_that_is_not_the_models_fails_its_check(name, folders, monkeypa
 
 
 def test_nan_is_a_difference():
-    found = trace.compared("x", [(torch.tensor([float("nan")]), torch.ones(1))])
+    found = trace_checks.compared("x", [(torch.tensor([float("nan")]), torch.ones(1))])
     assert not found["difference"] <= found["allowed"]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .finetune import add_data_options
 from .plumbing.command import Parser, number, run_command
-from .recipes import DEFAULTS, TASK_DEFAULTS
+from .recipes import defaults_of
 
 
 def main(argv=None):
@@ -42,7 +42,7 @@ def parse(argv):
     add("--truncation", choices=("head", "tail", "head+tail"), default="head", help="the part of a longer text to keep")
     add("--output", metavar="DIR", help="write data.html, data.md and data.json there, too")
     options = parser.parse_args(argv)
-    options.model = options.model or (DEFAULTS | TASK_DEFAULTS.get(options.task, {}))["model"]
+    options.model = options.model or defaults_of(options.task)["model"]
     return options
 
 

@@ -13,7 +13,7 @@ from .plumbing.command import Parser, number, run_command, warmup
 from .plumbing.files import UserError, read_json, remove_leftovers, shown, write_json
 from .plumbing.lock import only_run_in
 from .plumbing.push import repository
-from .recipes import DEFAULTS, RECIPES, TASK_DEFAULTS
+from .recipes import DEFAULTS, RECIPES, TASK_DEFAULTS, defaults_of
 
 MAX_SEED = 2**32 - 1
 
@@ -162,7 +162,7 @@ def parse(argv):
     if recipe:
         parser.set_defaults(**recipe.options())
     options = parser.parse_args(argv)
-    for key, value in (DEFAULTS | TASK_DEFAULTS.get(options.task, {})).items():
+    for key, value in defaults_of(options.task, options.model).items():
         native = key == "pooling" and options.head == "native"  # which brings its own
         if getattr(options, key) is None and not native:
             setattr(options, key, value)
@@ -294,7 +294,7 @@ def add_machine_options(group):
 
 def per_task(key):
     """A default that depends on the task, in words."""
-    others = [f"{values[key]} for {task}" for task, values in TASK_DEFAULTS.items()]
+    others = [f"{own[key]} for {task}" for task, own in TASK_DEFAULTS.items() if own[key] != DEFAULTS[key]]
     usual = DEFAULTS[key] or "the family's own"
     return f"(default: {', '.join([str(usual), *others])})"
 

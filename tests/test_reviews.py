@@ -169,7 +169,11 @@ def test_reviews_take_the_bundled_model_and_their_own_settings():
     options = finetune.parse(["reviews"])
     assert {key: getattr(options, key) for key in finetune.DEFAULTS} == finetune.TASK_DEFAULTS["reviews"]
     assert options.model == "minibert-tiny"
-    options = finetune.parse(["reviews", "--epochs", "1", "--model", "mine"])
-    assert (options.model, options.epochs) == ("mine", 1)
+    options = finetune.parse(["reviews", "--epochs", "1", "--lr", "1e-5"])
+    assert (options.model, options.epochs, options.lr) == ("minibert-tiny", 1, 1e-5)
+    options = finetune.parse(["reviews", "--model", "mine"])  # the rate for a small model could ruin it
+    assert {key: getattr(options, key) for key in finetune.DEFAULTS} == finetune.DEFAULTS | {"model": "mine"}
+    options = finetune.parse(["reviews", "--model", "minibert-tiny"])
+    assert {key: getattr(options, key) for key in finetune.DEFAULTS} == finetune.TASK_DEFAULTS["reviews"]
     options = finetune.parse(["imdb"])
     assert {key: getattr(options, key) for key in finetune.DEFAULTS} == finetune.DEFAULTS

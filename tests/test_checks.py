@@ -10,6 +10,7 @@ from programs import load_program
 
 from minibert import load_tokenizer
 from minibert.data import load_task
+from minibert.plumbing.files import write_checked_json
 from minibert.report import calibration, checks, copies, label_errors, surface, telling_words
 from minibert.report.data_facts import count_pieces
 from minibert.report.gather import gather
@@ -158,12 +159,31 @@ def test_a_text_is_never_judged_by_a_regression_that_saw_it():
 
 def test_a_list_of_suspects_is_compared_with_what_people_say(tmp_path, capsys):
     example = load_program("label_errors.py")
-    found = {"label_errors": {"test": {"ids": ["test/neg/1_2.txt", "test/neg/2_1.txt", "test/pos/3_9.txt"]}}}
+    ids = ["test/neg/1_2.txt", "test/neg/2_1.txt", "test/pos/3_9.txt", "test/pos/9_9.txt"]
+    found = {"label_errors": {"test": {"ids": ids[:3]}}, "labels": ["neg", "pos"]}
     (tmp_path / "metrics.json").write_text(json.dumps(found), encoding="utf-8")
     key = "id,votes_given\ntest/neg/1_2,1\ntest/neg/2_1,4\ntest/pos/9_9,0\n"  # two wrong ones, of which one is listed
     (tmp_path / "key.csv").write_text(key, encoding="utf-8")
+    rows = [f"{name},{name[5:8]}" for name in ids]
+    (tmp_path / "predictions.csv").write_text("\n".join(["id,gold", *rows]), encoding="utf-8")
+    (tmp_path / "work").mkdir()
+    for row, of_pos in {
+        "bag-of-words": [0.1, 0.9, 0.9, 0.9], "finetuned-0": [0.1, 0.4, 0.9, 0.3], "finetuned-1": [0.6, 0.3, 0.9, 0.3],
+    }.items():  # fmt: skip
+        result = {"probabilities": [[1 - one, one] for one in of_pos]}
+        write_checked_json(tmp_path / "work" / f"{row}.json", result)
     example.main([str(tmp_path), str(tmp_path / "key.csv")])
-    assert "the worst 3: people judged 2, and found 1 wrong" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "the worst 3: people judged 2, and found 1 wrong" in out
+    table = {line[:26].strip(): line[26:].split() for line in out.splitlines()[-6:]}
+    assert table == {  # all four, without the first and the last, and those two
+        "accuracy, %": ["all", "without", "2", "on", "those"],
+        "bag-of-words": ["75.00", "50.00", "100.00"],
+        "finetuned": ["62.50", "±", "17.68", "100.00", "±", "0.00", "25.00", "±", "35.36"],
+        "finetuned, averaged": ["75.00", "100.00", "50.00"],
+        "finetuned + bag-of-words": ["75.00", "±", "0.00", "50.00", "±", "0.00", "100.00", "±", "0.00"],
+        "all of these": ["75.00", "50.00", "100.00"],
+    }
     votes = {"a": 1, "b": 4, "c": 0}
     assert example.compare(["a", "b", "d"], votes) == (2, 1, 1 / 3, 1 / 2, 1 / 2)
 

@@ -356,6 +356,7 @@ def test_attention_for_training_on_a_cpu_has_the_gradients_that_differences_show
 @pytest.mark.parametrize("heads_at_a_time", [1, 2, 4])
 def test_attention_learns_the_same_a_few_heads_at_a_time(heads_at_a_time, monkeypatch):
     gradients = []
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     for size in (2**21, heads_at_a_time * 5 * 5 * 4):
         monkeypatch.setattr("minibert.fast.attention.BACKWARD_BYTES", size)
         torch.manual_seed(0)

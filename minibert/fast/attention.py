@@ -18,7 +18,7 @@ from ..plumbing.device import cpu_has
 from .dropout import BLOCK, INTEGERS, draw_dropped
 
 CACHED = 2**21  # scores that a processor's cache holds in bf16
-BACKWARD_BYTES = 2**21  # of each of the four matrices that the backward pass makes at a time
+BACKWARD_BYTES = 2**21  # for each thread, of each of the four matrices that the backward pass makes at a time
 
 
 class Attention(model.Attention):
@@ -97,7 +97,8 @@ class CPUAttention(torch.autograd.Function):
         query, key, value, signed = ctx.saved_tensors
         gradient = gradient.flatten(0, 1) / (1 - ctx.dropout)  # [B * H, T, D]
         # Its matrices of T x T are needed at once and never again: some heads at a time, they stay in the cache.
-        heads = max(1, BACKWARD_BYTES // (signed[0].numel() * signed.element_size()))
+        size = BACKWARD_BYTES * torch.get_num_threads()
+        heads = max(1, size // (signed[0].numel() * signed.element_size()))
         blocks = zip(*(part.split(heads) for part in (query, key, value, signed, gradient)), strict=True)
         of_blocks = [gradients_of_heads(*block) for block in blocks]
         gradients = (torch.cat(parts).unflatten(0, ctx.shape[:2]) for parts in zip(*of_blocks, strict=True))

@@ -35,7 +35,8 @@ def compute_all(compute, examples, device, precision, quiet, name):
         # A process for which no batch is left computes the first one, only to know the outputs' shapes; see `gather`.
         for indices in processes.own_batches(batches) or batches[:1]:
             results = compute(*to_device(examples.inputs(indices), device))
-            outputs.append([result.float() for result in results])
+            # Copies: a view of each text's first token would keep the states of all its tokens in memory.
+            outputs.append([result.to(torch.float32, copy=True) for result in results])
             order += indices
             bar.update(len(indices) * processes.count())
     # Here a GPU is waited for, and nowhere before.

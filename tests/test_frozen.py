@@ -1,6 +1,7 @@
 """Features are computed once, and heads are fitted to convergence and chosen on validation."""
 
 import sys
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,22 @@ def test_features_are_the_pooled_hidden_states_in_the_order_of_the_texts(monkeyp
         for pooling in ("cls", "mean"):
             alone = pool(encoder(*batch), batch.attention_mask, pooling)[0]
             torch.testing.assert_close(features[pooling][i], alone, atol=1e-5, rtol=0)
+
+
+def test_encoding_first_tokens_does_not_keep_the_states_of_all_tokens(monkeypatch):
+    monkeypatch.setattr("minibert.evaluate.EVALUATION_TOKENS", {"cpu": 30})
+    encoder, states = tiny_classifier().encoder.eval(), []
+    forward = encoder.forward
+
+    def watched(*inputs):
+        assert not any(state() is not None for state in states[:-1])  # the last batch's may still be on its way out
+        hidden = forward(*inputs)
+        states.append(weakref.ref(hidden))
+        return hidden
+
+    monkeypatch.setattr(encoder, "forward", watched)
+    encode(encoder, token_examples(11), ["cls"], CPU, quiet=True)
+    assert len(states) > 3
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

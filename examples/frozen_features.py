@@ -6,7 +6,7 @@
 The frozen row of `finetune` reads the last layer, as tutorials do: its mean, its first token, or the pooler. But the
 last layer was made for what the encoder was trained on, and an encoder leaves more behind: a state after each layer.
 Here each text is encoded once, and of each state three vectors are kept: the mean of its tokens, their maximum, and
-[CLS]. What can be read off them is then a matter of seconds, so many ways are tried:
+[CLS]. Then no text is read again, however many ways of using them are tried:
 
 * each layer by itself;
 * a mixture of all layers, whose shares are learned with the head (Peters et al. 2018, "Deep contextualized word
@@ -17,29 +17,26 @@ The head is linear, so whatever is gained stood in the vectors. All is chosen on
 one is looked at on test, once.
 """
 
-import numpy as np
+import functools
+
 import torch
 from torch import nn
 from tqdm import tqdm
 
 from minibert import frozen, metrics
-from minibert.baselines import by_validation_accuracy, fit_logistic
+from minibert.baselines import by_validation_accuracy, fit_logistic, score_of_setting
 from minibert.data import load_task
-from minibert.evaluate import compute_all, predict
-from minibert.head import LinearHead, average_windows
+from minibert.head import LinearHead, average_windows, pool
 from minibert.load import load_encoder, load_tokenizer
 from minibert.metrics import softmax
-from minibert.plumbing.checkpoint import write_safetensors
 from minibert.plumbing.command import Parser, number, run_command
 from minibert.plumbing.device import resolve_device, resolve_precision
-from minibert.plumbing.files import cache_folder
 from minibert.train import TrainSettings, train
 
 STATISTICS = ("mean", "max", "cls")  # of the tokens of one state
 L2_STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1)  # thousands of features want strong ones
 # The shares are a handful of numbers, which have far to go: their rate (lr) is the head's fiftyfold.
 MIXTURE = TrainSettings(epochs=40, batch_size=128, lr=5e-2, head_lr=1e-3, weight_decay=0.1, warmup=0.05, patience=4)
-CPU = torch.device("cpu")
 
 
 # ---- vectors
@@ -51,26 +48,22 @@ def encode_states(encoder, examples, device, precision, part):
     They are kept in the cache under all that decides them, for a long encoding should not be lost to a mistake later.
     """
     names = [f"state {state} {name}" for state in range(encoder.config.num_hidden_layers + 1) for name in STATISTICS]
-    key = frozen.fingerprint(encoder, examples, names, device, precision)
-    path = cache_folder() / "features" / f"{key}.safetensors"
-    known = frozen.read_features(path, names, (len(examples), encoder.config.hidden_size))
-    if known is None:
-        vectors = compute_all(
-            lambda *inputs: statistics_of(encoder, *inputs), examples, device, precision, False, f"encoding {part}"
-        )
-        known = dict(zip(names, vectors, strict=True))
-        write_safetensors(path, known, {"checksum": frozen.checksum(known)})
-    return torch.stack([known[name] for name in names], dim=1).unflatten(1, (-1, len(STATISTICS)))
+
+    def vectors_of(*inputs):
+        return statistics_of(encoder, *inputs)
+
+    found, _ = frozen.encode_as(names, vectors_of, encoder, examples, device, precision, False, f"encoding {part}")
+    return torch.stack([found[name] for name in names], dim=1).unflatten(1, (-1, len(STATISTICS)))
 
 
 def statistics_of(encoder, input_ids, attention_mask, token_type_ids, windows=None):
     """The STATISTICS of every state, one after another: S * 3 tensors [B, E]. windows: as in `Classifier.forward`."""
-    real = attention_mask.unsqueeze(-1).bool()  # [B, T, 1]
+    padding = attention_mask.unsqueeze(-1) == 0  # [B, T, 1]
     vectors = []
     for hidden in encoder(input_ids, attention_mask, token_type_ids, return_all=True):  # [B, T, E]
-        mean = hidden.masked_fill(~real, 0).sum(1) / real.sum(1)
-        vectors += [mean, hidden.masked_fill(~real, -torch.inf).amax(1), hidden[:, 0]]
-    return vectors if windows is None else [average_windows(vector.float(), windows) for vector in vectors]
+        largest = hidden.masked_fill(padding, -torch.inf).amax(1)
+        vectors += [pool(hidden, attention_mask, "mean"), largest, pool(hidden, attention_mask, "cls")]
+    return vectors if windows is None else [average_windows(vector, windows) for vector in vectors]
 
 
 # ---- heads
@@ -92,16 +85,15 @@ class Mixture(nn.Module):
 
 
 def fit_linear(vectors, parts, num_labels):
-    """Of one regression for each strength of L2 the best on validation: a row with a function vectors -> logits.
+    """Of one regression for each strength of L2 the best on validation: its score, and "head", vectors -> logits.
 
     vectors: {part: [N, K]}; parts: {part: labels}.
     """
     rows = []
     for l2 in L2_STRENGTHS:
         weight, bias = fit_logistic(vectors["train"], parts["train"], num_labels, l2)
-        rows.append(
-            scored(f"L2 {l2:g}", lambda some, weight=weight, bias=bias: some @ weight.t() + bias, vectors, parts)
-        )
+        head = functools.partial(nn.functional.linear, weight=weight, bias=bias)
+        rows.append(scored(f"L2 {l2:g}", head, vectors, parts))
     return max(rows, key=by_validation_accuracy)
 
 
@@ -110,21 +102,20 @@ def fit_mixture(vectors, parts, num_labels, seed):
     torch.manual_seed(seed)
     sets = {part: frozen.Features(of_part, parts[part]) for part, of_part in vectors.items()}
     mixture = Mixture(*vectors["train"].shape[1:], num_labels)
-    train(mixture, sets["train"], sets["validation"], MIXTURE, CPU, quiet=True)
-
-    def logits(some):
-        return torch.from_numpy(predict(mixture, frozen.Features(some, torch.zeros(len(some))), CPU))
-
-    return scored("shares " + " ".join(f"{share:.2f}" for share in mixture.shares().tolist()), logits, vectors, parts)
+    train(mixture, sets["train"], sets["validation"], MIXTURE, frozen.CPU, quiet=True)
+    shares = " ".join(f"{share:.2f}" for share in mixture.shares().tolist())
+    return scored(f"shares {shares}", mixture.eval().requires_grad_(False), vectors, parts)
 
 
 def scored(setting, head, vectors, parts):
-    """{"setting", "head", "accuracy", "loss"} on validation."""
-    with torch.no_grad():
-        probabilities = softmax(head(vectors["validation"]).numpy())
-    labels = np.asarray(parts["validation"])
-    accuracy, loss = metrics.accuracy(labels, probabilities.argmax(1)), metrics.log_loss(labels, probabilities)
-    return {"setting": setting, "head": head, "accuracy": accuracy, "loss": loss}
+    """A setting's score on validation, with its head."""
+    probabilities = answers(head, vectors["validation"])
+    return score_of_setting(setting, parts["validation"].numpy(), probabilities) | {"head": head}
+
+
+def answers(head, vectors):
+    """Probabilities [N, C]."""
+    return softmax(head(vectors).numpy())
 
 
 # ---- what is tried
@@ -132,19 +123,17 @@ def scored(setting, head, vectors, parts):
 
 def ways(states):
     """[(name, function [N, S, 3, E] -> what its head reads)]: [N, K] for a regression, [N, S, K] for a mixture."""
-    last = states - 1
-    tried = [(f"{layer_name(state)}, mean", lambda all_, s=state: all_[:, s, 0]) for state in range(states)]
-    tried += [(f"{layer_name(last)}, {name}", lambda all_, p=p: all_[:, last, p]) for p, name in enumerate(STATISTICS)][
-        1:
+    last = layer_name(states - 1)
+    return [
+        *((f"{layer_name(i)}, mean", lambda vectors, i=i: vectors[:, i, 0]) for i in range(states)),
+        (f"{last}, max", lambda vectors: vectors[:, -1, 1]),
+        (f"{last}, cls", lambda vectors: vectors[:, -1, 2]),
+        (f"{last}, mean + max + cls", lambda vectors: vectors[:, -1].flatten(1)),
+        ("mixture of layers, mean", lambda vectors: vectors[:, :, 0]),
+        ("mixture of layers, mean + max + cls", lambda vectors: vectors.flatten(2)),
+        ("all layers side by side, mean", lambda vectors: vectors[:, :, 0].flatten(1)),
+        ("all layers side by side, mean + max + cls", lambda vectors: vectors.flatten(1)),
     ]
-    tried += [
-        (f"{layer_name(last)}, mean + max + cls", lambda all_: all_[:, last].flatten(1)),
-        ("mixture of layers, mean", lambda all_: all_[:, :, 0]),
-        ("mixture of layers, mean + max + cls", lambda all_: all_.flatten(2)),
-        ("all layers side by side, mean", lambda all_: all_[:, :, 0].flatten(1)),
-        ("all layers side by side, mean + max + cls", lambda all_: all_.flatten(1)),
-    ]
-    return tried
 
 
 def layer_name(state):
@@ -183,7 +172,7 @@ def main(argv=None):
     best = max(rows, key=by_validation_accuracy)
     print(f"\nbest on validation: {best['name']} ({best['setting']}), {100 * best['accuracy']:.2f}")
     if options.test:
-        probabilities = softmax(best["head"](best["read"](vectors["test"])).detach().numpy())
+        probabilities = answers(best["head"], best["read"](vectors["test"]))
         score = metrics.score(parts["test"].numpy(), probabilities, task.train.label_names)
         print(f"on test: accuracy {100 * score['accuracy']:.2f}, AUROC {score['auroc']:.4f}")
 
@@ -200,9 +189,7 @@ def parse(argv):
     add("--max-length", type=number(int, 5), default=256, help="tokens of a text, or of a window")
     add("--truncation", choices=["head", "tail", "head+tail"], default="head", help="part of a longer text to keep")
     add("--windows", type=number(int, 1), default=1, help="read a longer text as up to so many windows")
-    add(
-        "--precision", choices=["auto", "fp32", "bf16"], default="auto", help="of encoding; auto: bf16 where it is fast"
-    )
+    add("--precision", choices=["auto", "fp32", "bf16"], default="auto", help="auto: bf16 where it is fast")
     add("--seed", type=number(int, 0), default=0, help="of the mixtures' heads and the order of texts")
     add("--test", action="store_true", help="score what validation chose on the test texts, too")
     return parser.parse_args(argv)

@@ -89,7 +89,7 @@ def bag_of_words(task, class_weights=None, quiet=False):
         guess, test_guess = (
             majority(task.train.labels, num_labels, len(dataset)) for dataset in (task.validation, task.test)
         )
-        return test_guess, num_labels, [score_on_validation("no word in two texts", task, guess)]
+        return test_guess, num_labels, [score_of_setting("no word in two texts", task.validation.labels, guess)]
     train, validation, test = (
         to_vectors(one_text_each(dataset), quiet) for dataset in (task.train, task.validation, task.test)
     )
@@ -97,7 +97,8 @@ def bag_of_words(task, class_weights=None, quiet=False):
     best, tried = None, []
     for l2 in L2_STRENGTHS:
         weight, bias = fit_logistic(train, labels, num_labels, l2, class_weights, train_t)
-        row = score_on_validation(f"L2 {l2:g}", task, softmax((validation @ weight.t() + bias).numpy()))
+        guess = softmax((validation @ weight.t() + bias).numpy())
+        row = score_of_setting(f"L2 {l2:g}", task.validation.labels, guess)
         tried.append(row)
         if best is None or by_validation_accuracy(row) > by_validation_accuracy(best[0]):
             best = row, weight, bias
@@ -114,9 +115,8 @@ def heaviest_words(weight, columns):
     return sorted({names[column] for column in best.flatten().tolist()})
 
 
-def score_on_validation(setting, task, probabilities):
-    """{"setting", "accuracy", "loss"} of the probabilities [N, C] for the validation texts."""
-    labels = task.validation.labels
+def score_of_setting(setting, labels, probabilities):
+    """{"setting", "accuracy", "loss"} of the probabilities [N, C] for the validation texts, whose labels are [N]."""
     return {
         "setting": setting,
         "accuracy": metrics.accuracy(labels, probabilities.argmax(1)),

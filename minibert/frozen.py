@@ -14,8 +14,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from . import metrics
-from .baselines import by_validation_accuracy, fit_logistic
+from .baselines import by_validation_accuracy, fit_logistic, score_of_setting
 from .evaluate import compute_all, predict
 from .head import HEADS, LinearHead, average_windows, pool
 from .metrics import softmax
@@ -48,26 +47,34 @@ class Features:
 def encode(encoder, examples, poolings, device, precision="fp32", quiet=False, name="encoding"):
     """({pooling: float32 tensor [N, E]}, number of texts encoded: 0 when all were in the cache).
 
-    Each text passes through the encoder once, in eval mode, for all poolings together. The tensors are mapped from the
-    cache's file: the system reads what is used, when it is used, and can drop it again. Where the cache cannot be
-    written, a line says so, and the tensors stay in memory.
+    Each text passes through the encoder once, in eval mode, for all poolings together.
     """
     poolings = sorted(poolings)
-    key = fingerprint(encoder, examples, poolings, device, precision)
-    path = cache_folder() / "features" / f"{key}.safetensors"
-    shape = (len(examples), encoder.config.hidden_size)
-    known = read_features(path, poolings, shape) if processes.is_first() else None
-    if processes.tell(known is not None):
-        return known, 0
-    encoder.to(device).eval()
 
     def pooled(input_ids, attention_mask, token_type_ids, windows=None):
         hidden = encoder(input_ids, attention_mask, token_type_ids)
         vectors = [pool(hidden, attention_mask, pooling, encoder.pooler) for pooling in poolings]
         return vectors if windows is None else [average_windows(vector, windows) for vector in vectors]
 
-    vectors = compute_all(pooled, examples, device, precision, quiet, name)
-    vectors = dict(zip(poolings, vectors, strict=True))
+    return encode_as(poolings, pooled, encoder, examples, device, precision, quiet, name)
+
+
+def encode_as(names, vectors_of, encoder, examples, device, precision, quiet, name):
+    """The same for vectors of any kind: `vectors_of(*inputs)` gives a list of [B, E], one for each of `names`.
+
+    The cache knows them by these names, which therefore say what they are. The tensors are mapped from its file: the
+    system reads what is used, when it is used, and can drop it again. Where the cache cannot be written, a line says
+    so, and the tensors stay in memory.
+    """
+    key = fingerprint(encoder, examples, names, device, precision)
+    path = cache_folder() / "features" / f"{key}.safetensors"
+    shape = (len(examples), encoder.config.hidden_size)
+    known = read_features(path, names, shape) if processes.is_first() else None
+    if processes.tell(known is not None):
+        return known, 0
+    encoder.to(device).eval()
+    vectors = compute_all(vectors_of, examples, device, precision, quiet, name)
+    vectors = dict(zip(names, vectors, strict=True))
     if not processes.is_first():
         return vectors, len(examples)
     try:
@@ -75,18 +82,18 @@ def encode(encoder, examples, poolings, device, precision="fp32", quiet=False, n
     except UserError as error:
         tqdm.write(f"  features are not kept: {error}")
         return vectors, len(examples)
-    return read_features(path, poolings, shape) or vectors, len(examples)
+    return read_features(path, names, shape) or vectors, len(examples)
 
 
-def read_features(path, poolings, shape):
-    """{pooling: float32 tensor of that shape} from a file of the cache; None when it is missing or damaged."""
+def read_features(path, names, shape):
+    """{name: float32 tensor of that shape} from a file of the cache; None when it is missing or damaged."""
     if not path.is_file():
         return None
     try:
         vectors, metadata = read_safetensors(path)
     except UserError:
         return None
-    expected = {pooling: (shape, torch.float32) for pooling in poolings}
+    expected = {name: (shape, torch.float32) for name in names}
     if {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in vectors.items()} != expected:
         return None
     return vectors if metadata.get("checksum") == checksum(vectors) else None
@@ -100,9 +107,9 @@ def checksum(vectors):
     return digest.hexdigest()
 
 
-def fingerprint(encoder, examples, poolings, device, precision):
+def fingerprint(encoder, examples, names, device, precision):
     """A hash of everything that decides the features, the code that computes them included."""
-    decides = [asdict(encoder.config), weights_hash(encoder), poolings, device.type, precision, torch.__version__]
+    decides = [asdict(encoder.config), weights_hash(encoder), names, device.type, precision, torch.__version__]
     digest = hashlib.sha256(json.dumps(decides).encode())
     for path in sorted(path for pattern in CODE for path in Path(__file__).parent.glob(pattern)):
         digest.update(path.read_bytes())
@@ -130,9 +137,7 @@ def fit_heads(train_features, validation_features, train_labels, validation_labe
         rows = []
         for name, setting, head in fitted:
             probabilities = softmax(predict(head, validation_set, CPU))
-            accuracy = metrics.accuracy(validation_labels, probabilities.argmax(1))
-            loss = metrics.log_loss(validation_labels, probabilities)
-            row = {"pooling": pooling, "head": name, "setting": setting, "accuracy": accuracy, "loss": loss}
+            row = {"pooling": pooling, "head": name} | score_of_setting(setting, validation_labels, probabilities)
             rows.append((row, unstandardise(head, mean, spread)))
         if not quiet:
             best = max((row for row, _ in rows), key=by_validation_accuracy)

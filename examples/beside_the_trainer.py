@@ -177,6 +177,7 @@ def main(argv=None):
     add = parser.add_argument
     add("task", help="as finetune takes it")
     add("--data", help="local copy of the task's data")
+    add("--sample", action="store_true", help="--data is a part of the published data set on purpose")
     add("--model", required=True, help="a pretrained encoder that both sides can read: a folder or Hub id")
     add("--limit", type=int, help="use only so many texts for training and validation together")
     add("--test-limit", type=int, help="use only so many test texts")
@@ -199,7 +200,7 @@ def main(argv=None):
 
     device = resolve_device("auto")
     precision, _ = resolve_precision(options.precision, device)
-    task = load_task(options.task, options.data, options.limit, options.test_limit)
+    task = load_task(options.task, options.data, options.limit, options.test_limit, sample=options.sample)
     tokenizer = load_tokenizer(options.model)
     examples = {
         part: tokenizer.examples(texts.texts, texts.pairs, texts.labels, options.max_length)

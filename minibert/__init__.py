@@ -11,7 +11,7 @@ PLACES = {
     "Encoder": "model",
     "EncoderConfig": "config",
     "UserError": "plumbing.files",
-    "load_classifier": "predict",
+    "load_classifier": "text_classifier",
     "load_encoder": "load",
     "load_tokenizer": "load",
     "save_encoder": "load",

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from .plumbing.command import Parser, run_command
 from .plumbing.files import UserError, atomic_path, read_json, write_json, write_text
-from .predict import find_folder, load_classifier
+from .text_classifier import find_folder, load_classifier
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")  # of the extra [deploy]
 TEXTS = 64  # that every file is tried on

@@ -7,104 +7,16 @@ that cannot be read is told on standard error with its line, the others come out
 
 import argparse
 import csv
-import functools
 import json
 import re
 import sys
-import threading
 from pathlib import Path
-from urllib.parse import parse_qs
 
 from .plumbing.command import Parser, number, run_command
 from .plumbing.files import UserError, csv_text, escape, one_line
+from .text_classifier import load_classifier
 
-PARTS = {"finetuned": "Fine-tuned", "frozen": "Frozen"}  # the classifiers in a run's folder
 WIDTH = 80
-
-
-class TextClassifier:
-    """A trained classifier with its tokenizer and its limits on length."""
-
-    def __init__(self, classifier, tokenizer, extra=None, device="cpu", precision="fp32"):
-        from .fast import quantize  # late, as all here: --help need not wait
-        from .plumbing.device import resolve_device, resolve_precision
-
-        extra = extra or {}
-        self.classifier = classifier
-        self.tokenizer = tokenizer
-        self.label_names = classifier.label_names
-        longest = min(tokenizer.max_length, classifier.encoder.config.longest)
-        self.max_length = extra.get("max_length", longest)
-        self.truncation = extra.get("truncation", "head")
-        self.windows = extra.get("windows", 1)
-        self.reads_pairs = extra.get("pairs", False)
-        self.device = resolve_device(device)
-        self.precision, _ = resolve_precision(precision, self.device)
-        self.classifier.to(self.device)
-        if self.precision == "int8":
-            quantize(self.classifier)
-
-    def probabilities(self, texts, pairs=None, quiet=True):
-        """float64 NumPy [N, C], a row per text, in the order of `label_names`."""
-        from .evaluate import predict
-        from .metrics import softmax
-
-        labels = [0] * len(texts)
-        examples = self.tokenizer.examples(texts, pairs, labels, self.max_length, self.truncation, self.windows)
-        return softmax(predict(self.classifier, examples, self.device, self.precision, quiet=quiet))
-
-    def predict(self, texts, pairs=None):
-        """The most probable label's name for each text (or pair)."""
-        if not len(texts):
-            return []
-        return [self.label_names[best] for best in self.probabilities(texts, pairs).argmax(1)]
-
-    def explain(self, texts, pairs=None, labels=None):
-        """Which words decided: a record for each text (or pair), as `explain.explain` makes it."""
-        from .explain import explain
-
-        limits = (self.max_length, self.truncation, self.windows)
-        return explain(self.classifier.eval(), self.tokenizer, texts, pairs, labels, *limits)
-
-    def attention(self, text, pair, layer, head):
-        """Where a head looks: {"layer", "head", "tokens": [T], "weights": [T][T]}. UserError when it is not there."""
-        from .explain import attention_weights
-
-        batch = self.tokenizer([text], pair and [pair], self.max_length, self.truncation)
-        try:
-            weights = attention_weights(self.classifier.eval(), batch.to(self.device), layer, head)
-        except ValueError as error:
-            raise UserError(f"--attention {layer},{head}: {error}") from None
-        tokens = [self.tokenizer.backend.id_to_token(token) for token in batch.input_ids[0].tolist()]
-        return {"layer": layer, "head": head, "tokens": tokens, "weights": weights.tolist()}
-
-
-def load_classifier(model, fast=True, device="cpu", precision="fp32"):
-    """A `TextClassifier` from a run's folder, a classifier's folder, or a Hub id. Raises UserError.
-
-    precision: among those of the command line; the weights on the disk stay as they are.
-    """
-    from .load import read_classifier, read_tokenizer
-    from .tokenizer import check_vocabulary
-
-    folder = find_folder(model)
-    classifier, extra = read_classifier(folder, fast)
-    tokenizer = read_tokenizer(folder)
-    check_vocabulary(tokenizer, classifier.encoder.config, folder)
-    return TextClassifier(classifier, tokenizer, extra, device, precision)
-
-
-def find_folder(model):
-    """The folder of a checkpoint: of a run's folder the fine-tuned classifier's, else the frozen one's."""
-    from .plumbing.checkpoint import find_checkpoint
-
-    for part in PARTS:
-        if (Path(model) / part / "config.json").is_file():
-            return find_checkpoint(Path(model) / part)
-    return find_checkpoint(model)
-
-
-# ---- the command line
 
 
 def parse(argv):
@@ -160,7 +72,9 @@ def main(argv=None):
 
     processes.refuse("predict")
     if options.serve:
-        return serve(options)
+        from .serve import serve  # late, as all here: --help need not wait
+
+        return serve(options.run, options.port, options.device, options.precision)
     classifier = load_classifier(options.run, not options.attention, options.device, options.precision)
     if options.label is not None and options.label not in classifier.label_names:
         known = ", ".join(classifier.label_names[:20])
@@ -302,115 +216,6 @@ WRITERS = {"text": write_text, "csv": write_csv, "jsonl": write_jsonl}
 def visible(text):
     """The whole text in one line, with escapes for what a terminal would obey."""
     return "".join(letter if letter.isprintable() else escape(letter) for letter in text)
-
-
-# ---- the page
-
-
-def serve(options):
-    """Answer on a page of this machine until Ctrl-C."""
-    from .plumbing.loopback import Server
-
-    site = Site({name: load_classifier(folder, device=options.device, precision=options.precision)
-                 for name, folder in classifiers_of(options.run).items()})  # fmt: skip
-    with Server(options.port, site.answer) as server:
-        print(f"{', '.join(site.classifiers)}: open {server.address} (on this machine alone; Ctrl-C ends)", flush=True)
-        server.serve_forever()
-
-
-def classifiers_of(run):
-    """{name: folder} of the classifiers of a run, or of the one that `run` itself is."""
-    found = {title: Path(run) / part for part, title in PARTS.items() if (Path(run) / part / "config.json").is_file()}
-    return found or {"Answer": run}
-
-
-class Site:
-    """What the server answers: the page at /, JSON at /api/predict."""
-
-    def __init__(self, classifiers):
-        self.classifiers = classifiers  # {name: TextClassifier}
-        first, *others = classifiers.values()
-        self.labels, self.reads_pairs = first.label_names, first.reads_pairs
-        if any((one.label_names, one.reads_pairs) != (self.labels, self.reads_pairs) for one in others):
-            raise UserError("the frozen and the fine-tuned classifier of this run have different labels")
-        self.lock = threading.Lock()  # one text at a time: each one uses all cores
-        self.known = functools.lru_cache(64)(self.ask)  # the text before is asked for again
-
-    def answer(self, method, path, kind, body):
-        """(status, headers, text) for `loopback.Server`."""
-        from .plumbing.loopback import Refused
-
-        if path not in ("/", "/api/predict"):
-            raise Refused(404, "there is / and /api/predict")
-        if path == "/":
-            return self.page(method, kind, body)
-        headers = {"Content-Type": "application/json; charset=utf-8"}
-        if method != "POST":
-            raise Refused(405, 'POST {"text": "..."} as application/json')
-        if kind != "application/json":
-            raise Refused(415, "send application/json")
-        try:
-            return 200, headers, json.dumps(self.api(json.loads(body)), ensure_ascii=False) + "\n"
-        except (UserError, ValueError, RecursionError) as error:
-            return 400, headers, json.dumps({"error": one_line(str(error))}) + "\n"
-
-    def page(self, method, kind, body):
-        """The page, with answers when a form was sent."""
-        from .plumbing.loopback import Refused
-        from .report import live
-
-        headers = {"Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": live.POLICY}
-        if method in ("GET", "HEAD"):
-            return 200, headers, live.render(self.labels, self.reads_pairs)
-        if method != "POST":
-            raise Refused(405, "GET or POST")
-        if kind != "application/x-www-form-urlencoded":
-            raise Refused(415, "send a form")
-        asked, before = None, None
-        try:
-            fields = parse_qs(body.decode("utf-8"), keep_blank_values=True, errors="strict", max_num_fields=10)
-            fields = {key: values[0].replace("\r\n", "\n") for key, values in fields.items()}
-            asked = {key: fields.get(key, "") for key in ("text", "pair", "label")}
-            answers = self.ask_all(asked)
-            if fields.get("before", "").strip():
-                old = {"text": fields["before"], "pair": fields.get("before_pair", ""), "label": asked["label"]}
-                before = {"asked": old, "answers": self.ask_all(old)} if old != asked else None
-        except (UserError, ValueError) as error:
-            return 400, headers, live.render(self.labels, self.reads_pairs, asked, problem=one_line(str(error)))
-        return 200, headers, live.render(self.labels, self.reads_pairs, asked, answers, before)
-
-    def api(self, asked):
-        """{name: answer} for {"text", "pair" (of a classifier of pairs), "label" (to explain)}."""
-        if not isinstance(asked, dict) or not all(isinstance(value, str) for value in asked.values()):
-            raise ValueError('send an object such as {"text": "..."}')
-        unknown = set(asked) - {"text", "pair", "label"}
-        if unknown:
-            raise ValueError(f"there is text, pair and label, but no {sorted(unknown)[0]}")
-        answers = self.ask_all({"pair": "", "label": "", "text": ""} | asked)
-        return {answer.pop("name").lower(): answer for answer in map(dict, answers)}
-
-    def ask_all(self, asked):
-        """Every classifier's answer. Raises ValueError when the text cannot be classified."""
-        for key, name in (("text", "text"), ("pair", "second text"))[: 2 if self.reads_pairs else 1]:
-            if not asked[key].strip():
-                raise ValueError(f"there is no {name}; type one")
-        if asked["label"] and asked["label"] not in self.labels:
-            raise ValueError("there is no such label")
-        with self.lock:
-            return [self.known(name, asked["text"], asked["pair"], asked["label"]) for name in self.classifiers]
-
-    def ask(self, name, text, pair, label):
-        """{"name", "label", "scores": {label: probability}, "explanation"} of one classifier."""
-        classifier = self.classifiers[name]
-        pairs = [pair] if self.reads_pairs else None
-        [scores] = classifier.probabilities([text], pairs)
-        [explanation] = classifier.explain([text], pairs, [label or None])
-        return {
-            "name": name,
-            "label": self.labels[scores.argmax()],
-            "scores": dict(zip(self.labels, scores.tolist(), strict=True)),
-            "explanation": explanation,
-        }
 
 
 if __name__ == "__main__":

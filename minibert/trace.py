@@ -17,7 +17,7 @@ from pathlib import Path
 
 from .plumbing.command import Parser, number, run_command
 from .plumbing.files import UserError
-from .predict import find_folder
+from .text_classifier import find_folder
 
 PIECES = 48  # shown by default: a heat map of more has cells too small to be read
 MOST_PIECES = 64

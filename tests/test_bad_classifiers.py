@@ -10,7 +10,7 @@ from bad_input import WORDS, write
 from minibert import load_tokenizer
 from minibert.load import new_classifier, save_classifier
 from minibert.plumbing.files import UserError, read_json
-from minibert.predict import load_classifier
+from minibert.text_classifier import load_classifier
 
 TEXTS = ["good", "bad a b"]
 

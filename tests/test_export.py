@@ -14,7 +14,7 @@ from conftest import copy_checkpoint
 from tiny import families
 
 import minibert
-from minibert import export, predict
+from minibert import export
 from minibert.plumbing.files import UserError
 
 TEXTS = ["a", "the film was fine", "a very dull story and not good " * 20]
@@ -152,7 +152,7 @@ def test_its_tokenizer_cuts_and_pads_as_minibert_does(truncation, pairs, faked, 
 
 
 def test_what_it_is_tried_on_runs_from_one_word_to_the_limit(tiny_bert):
-    classifier = predict.load_classifier(tiny_bert, fast=False)
+    classifier = minibert.load_classifier(tiny_bert, fast=False)
     batches, logits = export.examples(classifier)
     lengths = np.concatenate([batch["attention_mask"].sum(1) for batch in batches])
     assert logits.shape == (export.TEXTS, 6) and len(lengths) == export.TEXTS
@@ -173,7 +173,7 @@ def test_every_familys_file_takes_any_batch_of_any_length(family, deploy, tmp_pa
     session = onnxruntime.InferenceSession(folder / "onnx" / "model.onnx")
     names = [one.name for one in session.get_inputs()]
     assert names == ["input_ids", "attention_mask"] + ["token_type_ids"] * (family in ("bert", "electra"))
-    classifier = predict.load_classifier(folder, fast=False).classifier
+    classifier = minibert.load_classifier(folder, fast=False).classifier
     random = torch.Generator().manual_seed(0)
     for batch, length in ((1, 3), (7, 3), (1, 64), (7, 64)):
         inputs = [torch.randint(5, 40, (batch, length), generator=random), torch.ones(batch, length, dtype=torch.int64)]

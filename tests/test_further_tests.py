@@ -9,7 +9,7 @@ from minibert import finetune, metrics
 from minibert.data import load_task
 from minibert.data.corpora import CORPORA
 from minibert.plumbing.files import UserError, read_json
-from minibert.predict import load_classifier
+from minibert.text_classifier import load_classifier
 
 WORDS = ["dull", "bad", "play", "good", "fine"]  # of `five_classes`, in the order of STARS
 

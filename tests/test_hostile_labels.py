@@ -12,7 +12,7 @@ from bad_input import SHAPE, save_tiny
 
 from minibert import finetune, predict
 from minibert.plumbing.files import csv_text
-from minibert.predict import load_classifier
+from minibert.text_classifier import load_classifier
 
 LABELS = [
     "a, b", 'say "no"', "two\nlines", "😀 happy", "x" * 300, "=1+1", "```", "<blink>no</blink>", "a|b", "../up", "nan",

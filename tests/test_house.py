@@ -17,8 +17,8 @@ README = PACKAGE.parent / "README.md"
 
 STORY = (
     "config", "model", "head", "batch", "tokenizer", "names", "load", "metrics", "optim", "evaluate", "train",
-    "baselines", "frozen", "explain", "job", "experiment", "recipes", "sweep", "finetune", "predict",
-    "trace_checks", "trace", "explore", "export",
+    "baselines", "frozen", "explain", "job", "experiment", "recipes", "sweep", "finetune", "text_classifier",
+    "serve", "predict", "trace_checks", "trace", "explore", "export",
 )  # fmt: skip
 WINGS = ("data", "fast", "report", "distill", "parity", "plumbing")
 

@@ -19,7 +19,8 @@ import minibert
 from minibert.load import load_tokenizer, new_classifier, save_classifier
 from minibert.plumbing.files import UserError
 from minibert.plumbing.loopback import LARGEST, Server
-from minibert.predict import Site, classifiers_of, load_classifier
+from minibert.serve import Site, classifiers_of
+from minibert.text_classifier import load_classifier
 
 LABELS = ["no", "yes <b>&", "\u202eodd\x1b[2J"]
 HOSTILE = [

@@ -22,7 +22,7 @@ from minibert.load import load_encoder, put_head, read_classifier, save_classifi
 from minibert.model import Encoder, initialize
 from minibert.optim import parameter_groups
 from minibert.plumbing.files import UserError, read_json
-from minibert.predict import load_classifier
+from minibert.text_classifier import load_classifier
 from minibert.tokenizer import window_starts
 from minibert.train import Classification, TrainSettings, train, warmup_updates
 

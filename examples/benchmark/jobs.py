@@ -30,7 +30,7 @@ from minibert.frozen import encode, fit_heads
 from minibert.load import load_tokenizer, read_classifier
 from minibert.plumbing.device import PRECISIONS, resolve_device, resolve_precision
 from minibert.plumbing.memory import keep_freed_memory
-from minibert.predict import load_classifier
+from minibert.text_classifier import load_classifier
 from minibert.train import TrainSettings, train
 
 LR, WEIGHT_DECAY, WARMUP = 5e-5, 0.01, 0.1

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from minibert.load import load_encoder, load_tokenizer
-from minibert.predict import load_classifier
+from minibert.text_classifier import load_classifier
 
 from . import NASTY_NUMBERS, NASTY_TEXTS, change_bytes, change_json, nasty_value, write_json_text
 from .templates import ENCODERS, FAMILIES, copy, template

@@ -6,7 +6,8 @@ import threading
 from urllib.parse import urlencode
 
 from minibert.plumbing.loopback import Server
-from minibert.predict import Site, load_classifier
+from minibert.serve import Site
+from minibert.text_classifier import load_classifier
 
 from . import NASTY_TEXTS, change_bytes, json_text, nasty_value
 from .templates import template

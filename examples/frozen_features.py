@@ -84,13 +84,13 @@ class Mixture(nn.Module):
         return self.head((vectors * self.shares().unsqueeze(1)).sum(1))
 
 
-def fit_linear(vectors, parts, num_labels):
+def fit_linear(vectors, parts, num_labels, strengths):
     """Of one regression for each strength of L2 the best on validation: its score, and "head", vectors -> logits.
 
     vectors: {part: [N, K]}; parts: {part: labels}.
     """
     rows = []
-    for l2 in L2_STRENGTHS:
+    for l2 in strengths:
         weight, bias = fit_logistic(vectors["train"], parts["train"], num_labels, l2)
         head = functools.partial(nn.functional.linear, weight=weight, bias=bias)
         rows.append(scored(f"L2 {l2:g}", head, vectors, parts))
@@ -166,7 +166,7 @@ def main(argv=None):
         if chosen["train"].dim() == 3:
             row = fit_mixture(chosen, parts, num_labels, options.seed)
         else:
-            row = fit_linear(chosen, parts, num_labels)
+            row = fit_linear(chosen, parts, num_labels, options.l2)
         rows.append(row | {"name": name, "read": read})
         tqdm.write(f"{100 * row['accuracy']:10.2f}  {name} ({row['setting']})")
     best = max(rows, key=by_validation_accuracy)
@@ -189,6 +189,8 @@ def parse(argv):
     add("--max-length", type=number(int, 5), default=256, help="tokens of a text, or of a window")
     add("--truncation", choices=["head", "tail", "head+tail"], default="head", help="part of a longer text to keep")
     add("--windows", type=number(int, 1), default=1, help="read a longer text as up to so many windows")
+    add("--l2", type=number(float, 0), nargs="+", default=L2_STRENGTHS, metavar="X",
+        help="strengths that regressions try; weak ones take long with thousands of features")  # fmt: skip
     add("--precision", choices=["auto", "fp32", "bf16"], default="auto", help="auto: bf16 where it is fast")
     add("--seed", type=number(int, 0), default=0, help="of the mixtures' heads and the order of texts")
     add("--test", action="store_true", help="score what validation chose on the test texts, too")

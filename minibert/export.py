@@ -46,7 +46,7 @@ def main(argv=None):
     options = parse(argv)
     absent = next((name for name in PACKAGES if importlib.util.find_spec(name) is None), None)
     if absent:
-        raise UserError(f"export: the package {absent} is not installed; pip install 'minibert[deploy]'")
+        raise UserError(f"export: the package {absent} is not installed; pip install -e '.[deploy]'")
     source = find_folder(options.run)
     if not options.output and not Path(options.run).is_dir():
         raise UserError(f"{options.run}: is no folder on this machine; say with --output where the files shall lie")

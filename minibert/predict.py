@@ -41,7 +41,7 @@ def parse(argv):
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if there is one")
     add("--precision", choices=("auto", "fp32", "bf16", "fp16", "int8"), default="fp32",
         help="of matrix products; int8 rounds the encoder's to whole numbers: the fastest on a CPU with VNNI "
-        "instructions; probabilities move by about a hundredth, and a label here and there with them; it answers only, "
+        "instructions; probabilities move by half a hundredth on average, and a label here and there with them; it answers only, "
         "without --explain, --attention and --serve")  # fmt: skip
     options = parser.parse_intermixed_args(argv)
     if options.file and options.texts:

@@ -157,7 +157,7 @@ def test_each_peer_has_a_row_of_its_own_and_what_is_missing_says_so(benchmark, m
     rows, figures = benchmark.compare(run, "imdb-int8", {"bf16": 9.0}, {})
     assert [job["side"] for job in run.jobs] == ["minibert", "onnxruntime"]
     assert [row[2] for row in rows] == ["openvino: skipped", "onnxruntime 1", "onnxruntime 90.00%"]
-    assert "  skipped the other side: openvino is not installed (pip install 'minibert[deploy,reference]')" in run.lines
+    assert "  skipped the other side: openvino is not installed (pip install -e '.[deploy,reference]')" in run.lines
     assert [(figure.against, figure.asked, figure.measured, figure.reached) for figure in figures] == [
         ("onnxruntime", ">= 1.1 x", "2 x", True)
     ]

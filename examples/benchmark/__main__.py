@@ -9,7 +9,7 @@ shape, for speed does not depend on them; with `--classifier RUN/finetuned`, the
 OpenVINO (`peers.py`) read that classifier instead, and its accuracy is shown beside its speed.
 
 What is minibert's own, such as sorted texts and kept memory, is on. A part whose library or data is missing is skipped,
-and the report says why. The other sides come with `pip install 'minibert[deploy,reference]'`.
+and the report says why. The other sides come with `pip install -e '.[deploy,reference]'`.
 
 On a GPU, `--device cuda` adds the whole IMDb job, and training eager, compiled, as CUDA graphs and unpadded.
 """
@@ -325,7 +325,7 @@ def why_not(job, options):
         libraries, extra = NEEDS[side, precision], "deploy,reference"
     for library in libraries:
         if not importlib.util.find_spec(library):
-            return f"{library} is not installed (pip install 'minibert[{extra}]')"
+            return f"{library} is not installed (pip install -e '.[{extra}]')"
     if job.get("variant") == "compile" and options.device == "cpu" and not shutil.which("g++"):
         return "torch.compile needs a C++ compiler (g++) on a CPU"
     if options.device != "cpu" and "classifier" in job:

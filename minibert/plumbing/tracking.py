@@ -16,7 +16,7 @@ TRACKERS = ("tensorboard", "trackio", "wandb")
 def check_tracker(kind):
     """UserError when `kind` is asked for and its package is not there."""
     if kind and importlib.util.find_spec(kind) is None:
-        extra = "pip install 'minibert[track]'" if kind != "wandb" else "pip install wandb"
+        extra = "pip install -e '.[track]'" if kind != "wandb" else "pip install wandb"
         raise UserError(f"--track {kind}: the package {kind} is not installed; {extra}")
 
 

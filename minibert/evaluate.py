@@ -7,6 +7,7 @@ from tqdm import tqdm
 from .batch import sorted_batches
 from .plumbing import processes
 from .plumbing.device import autocast, to_device
+from .plumbing.files import UserError
 
 EVALUATION_TOKENS = {"cpu": 2**12, "cuda": 2**14}  # in a batch, padding included
 
@@ -26,7 +27,7 @@ def compute_all(compute, examples, device, precision, quiet, name):
     """Call `compute(*inputs)`, which returns a list of tensors [B, ...], on all examples, longest texts first.
 
     examples: has `lengths` [N] and `inputs(indices)`, a tuple of tensors. Returns a list of float32 tensors [N, ...] on
-    the CPU, in the examples' own order. Eval mode is the caller's part.
+    the CPU, in the examples' own order. Eval mode is the caller's part. Raises UserError when a number is not finite.
     """
     outputs, order = [], []
     batches = sorted_batches(examples.lengths, EVALUATION_TOKENS[device.type])
@@ -43,8 +44,16 @@ def compute_all(compute, examples, device, precision, quiet, name):
     results = [torch.cat(parts).cpu() for parts in zip(*outputs, strict=True)]
     if processes.count() == 1:
         back = np.argsort(order)
-        return [result[back] for result in results]
-    return [gather(result, order if processes.own_batches(batches) else [], len(examples)) for result in results]
+        results = [result[back] for result in results]
+    else:
+        own = order if processes.own_batches(batches) else []
+        results = [gather(result, own, len(examples)) for result in results]
+    if not all(result.isfinite().all() for result in results):
+        raise UserError(
+            f"{name}: the model's numbers are not finite; try --precision fp32 (fp16 ends at 65,504), or, if it was "
+            "trained just now, a smaller --lr"
+        )
+    return results
 
 
 def gather(result, order, total):

@@ -72,7 +72,7 @@ def explain_text(classifier, tokenizer, text, pair, label, limits, most_steps):
     if label is not None and label not in names:
         raise ValueError(f"there is no label {label!r}; choose from {', '.join(names)}")
     rows = tokenizer.locate(text, pair, *limits)
-    inputs = tokenizer.examples([text], pair and [pair], [0], *limits).inputs([0])
+    inputs = tokenizer.examples([text], None if pair is None else [pair], [0], *limits).inputs([0])
     batch = Batch(*inputs[:3]).to(next(classifier.parameters()).device)  # [R, T]: a row, or one for each window
     is_word = torch.zeros_like(batch.input_ids, dtype=torch.bool)
     for row, places in enumerate(rows):

@@ -13,6 +13,7 @@ from .plumbing.command import Parser, number, run_command, warmup
 from .plumbing.files import UserError, read_json, remove_leftovers, shown, write_json
 from .plumbing.lock import only_run_in
 from .plumbing.push import repository
+from .plumbing.tracking import TRACKERS
 from .recipes import DEFAULTS, RECIPES, TASK_DEFAULTS, defaults_of
 
 MAX_SEED = 2**32 - 1
@@ -68,8 +69,8 @@ def run(options, processes):
     with only_run_in(folder):
         check_output(folder, settings, options.resume)  # again: another run may have come and gone
         remove_leftovers(folder)
-        found = {"commit": commit_of(job.checkpoint), "weights": weights_hash(job.encoder), "machine": machine()}
-        keep_settings(folder, settings | found, say)
+        settings |= {"commit": commit_of(job.checkpoint), "weights": weights_hash(job.encoder)}
+        keep_settings(folder, settings | {"machine": machine(job.device)}, say)
         if trials:
             job = run_sweep(job, trials, say)
         with tracking(options.track, folder, settings) as job.track:
@@ -201,9 +202,6 @@ def add_data_options(parser):
     add("--text-column", default="text", help="of your own file: the column of texts")
     add("--pair-column", default="text_pair", help="of your own file: the column of second texts, if it has one")
     add("--label-column", default="label", help="of your own file: the column of labels")
-    add("--also-test", type=named_path, action="append", default=[], metavar="NAME=PATH",
-        help="score all rows on this file (columns as above) or folder of LABEL/*.txt, too: another domain, or texts "
-        "made to be hard; may be given several times")  # fmt: skip
     add("--group-column", help="of your own file: give accuracy for each value of this column, too")
 
 
@@ -212,6 +210,9 @@ def add_experiment_options(group):
     add("--recipe", choices=tuple(RECIPES), metavar="NAME",
         help=f"the settings of a tutorial, a paper or ours, for what is not given here: {', '.join(RECIPES)}; "
         "--dry-run prints them")  # fmt: skip
+    add("--also-test", type=named_path, action="append", default=[], metavar="NAME=PATH",
+        help="score all rows on this file (columns as of your own) or folder of LABEL/*.txt, too: another domain, or "
+        "texts made to be hard; may be given several times")  # fmt: skip
     add("--mode", choices=("both", "frozen", "finetune"), default="both", help="which experiments to run")
     add("--untrained", action="store_true",
         help="also score the pretrained encoder under a random head, which is what a checkpoint without a trained head "
@@ -284,7 +285,7 @@ def add_machine_options(group):
     add("--output", metavar="DIR", help="where the run is kept (default: runs/TASK)")
     add("--resume", action="store_true", help="go on with the run in --output")
     add("--checkpoint-every", type=number(float, 0), default=300.0, metavar="SECONDS", help="between saves")
-    add("--track", choices=("tensorboard", "trackio", "wandb"),
+    add("--track", choices=TRACKERS,
         help="show log.jsonl in this dashboard, too; on this machine, without an account")  # fmt: skip
     add("--push", type=repository, metavar="ORG/NAME",
         help="upload finetuned/ with its card to the Hub when all is done; without this nothing is")  # fmt: skip

@@ -289,4 +289,4 @@ def read_merges(folder, config):
     if not all(type(number) is int and number >= 0 for number in vocabulary.values()):
         raise UserError(f"{vocabulary_path}: does not give every token a number")
     with library_errors(f"{merges_path}: does not fit {vocabulary_path.name}"):
-        return from_merges(vocabulary, read_text(merges_path).split("\n"), config)
+        return from_merges(vocabulary, [line.rstrip("\r") for line in read_text(merges_path).split("\n")], config)

@@ -160,8 +160,8 @@ def clip_gradients(parameters, max_norm):
     return norm
 
 
-def complete(parameters):
-    """Give every parameter a gradient of its own shape, which optimizers and clipping want."""
+def make_dense(parameters):
+    """Turn sparse gradients, which hold only the rows that were touched, into whole ones: clipping wants them."""
     for parameter in parameters:
         if parameter.grad is not None and parameter.grad.is_sparse:
             parameter.grad = parameter.grad.to_dense()

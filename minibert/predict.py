@@ -41,16 +41,19 @@ def parse(argv):
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if there is one")
     add("--precision", choices=("auto", "fp32", "bf16", "fp16", "int8"), default="fp32",
         help="of matrix products; int8 rounds the encoder's to whole numbers: the fastest on a CPU with VNNI "
-        "instructions; probabilities move by half a hundredth on average, and a label here and there with them; it answers only, "
-        "without --explain, --attention and --serve")  # fmt: skip
+        "instructions; probabilities move by half a hundredth on average, and a label here and there with them; it "
+        "answers only, without --explain, --attention and --serve")  # fmt: skip
     options = parser.parse_intermixed_args(argv)
     if options.file and options.texts:
         raise UserError("texts and --file: give one or the other")
+    options.explain |= options.label is not None
     if options.serve and (options.file or options.texts):
         raise UserError("--serve: texts are typed into the page; give none here")
+    if options.serve and (options.explain or options.attention or options.format != "text"):
+        raise UserError("--serve: the page explains every answer by itself; leave out --explain, --label, --attention "
+                        "and --format")  # fmt: skip
     if options.format == "csv" and (options.explain or options.attention):
         raise UserError("--format csv: one line a text has no room for explanations; use --format jsonl")
-    options.explain |= options.label is not None
     asked = [name for name in ("explain", "attention", "serve") if getattr(options, name)]
     if options.precision == "int8" and asked:
         raise UserError(f"--precision int8: answers and does not explain; leave out --{asked[0]}, or use fp32")

@@ -5,6 +5,8 @@ What `predict` answers with, `serve` shows on a page, and a program gets from `m
 
 from pathlib import Path
 
+import numpy as np
+
 from .plumbing.files import UserError
 
 PARTS = {"finetuned": "Fine-tuned", "frozen": "Frozen"}  # the classifiers in a run's folder
@@ -37,14 +39,14 @@ class TextClassifier:
         from .evaluate import predict
         from .metrics import softmax
 
+        if not len(texts):
+            return np.zeros((0, len(self.label_names)))
         labels = [0] * len(texts)
         examples = self.tokenizer.examples(texts, pairs, labels, self.max_length, self.truncation, self.windows)
         return softmax(predict(self.classifier, examples, self.device, self.precision, quiet=quiet))
 
     def predict(self, texts, pairs=None):
         """The most probable label's name for each text (or pair)."""
-        if not len(texts):
-            return []
         return [self.label_names[best] for best in self.probabilities(texts, pairs).argmax(1)]
 
     def explain(self, texts, pairs=None, labels=None):
@@ -58,7 +60,7 @@ class TextClassifier:
         """Where a head looks: {"layer", "head", "tokens": [T], "weights": [T][T]}. UserError when it is not there."""
         from .explain import attention_weights
 
-        batch = self.tokenizer([text], pair and [pair], self.max_length, self.truncation)
+        batch = self.tokenizer([text], None if pair is None else [pair], self.max_length, self.truncation)
         try:
             weights = attention_weights(self.classifier.eval(), batch.to(self.device), layer, head)
         except ValueError as error:

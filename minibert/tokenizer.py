@@ -93,6 +93,8 @@ class Tokenizer:
     def encode_windows(self, texts, windows, max_length=None):
         """For each text a list of up to `windows` `Sequence`s of at most max_length tokens: see `window_starts`."""
         room = (self.max_length if max_length is None else max_length) - 2
+        if room < 1:
+            raise UserError(f"a length of {room + 2} leaves no room for text between the special tokens")
         result = []
         for start in range(0, len(texts), CHUNK):
             for whole in self.pieces(texts[start : start + CHUNK]):

@@ -22,7 +22,7 @@ from . import metrics
 from .batch import bucketed_batches
 from .evaluate import predict
 from .metrics import softmax
-from .optim import AdamW, clip_gradients, complete, linear_warmup, parameter_groups
+from .optim import AdamW, clip_gradients, linear_warmup, make_dense, parameter_groups
 from .plumbing import processes
 from .plumbing.device import autocast, to_device
 from .plumbing.files import UserError
@@ -170,7 +170,7 @@ def update(run, batch):
             parts = run.losses(mine[start : start + micro_batch], batch, weight)
             run.scaler.scale(sum(parts.values()) * processes.count()).backward()  # the exchange takes the mean
         losses.update({name: loss.detach() for name, loss in parts.items()})
-    complete(run.parameters)
+    make_dense(run.parameters)
     run.scaler.unscale_(run.optimizer)  # clipping has to see the gradients' true size
     run.norm = clip_gradients(run.parameters, settings.max_norm or math.inf)
     run.scaler.step(run.optimizer)  # left out when fp16 overflowed; the scale then shrinks
@@ -295,7 +295,7 @@ class Run:
         ]
         if self.checkpoint is not None and processes.is_first():
             save_state(self.checkpoint, self.model, self.best, self.optimizer, self.scaler, self.settings,
-                       self.progress, len(self.examples))  # fmt: skip
+                       self.progress, len(self.examples), self.device)  # fmt: skip
 
     def load(self):
         """Go on from the checkpoint, if there is one."""

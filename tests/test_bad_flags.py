@@ -48,6 +48,8 @@ from minibert.plumbing.files import UserError
         ("--seeds", "1,"),
         ("--seeds", "1,-2"),
         ("--seeds", f"0,{2**64}"),
+        ("--max-norm", "inf"),
+        ("--checkpoint-every", "nan"),
         ("--mode", "neither"),
         ("--pooling", "max"),
         ("--head", "deep"),

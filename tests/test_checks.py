@@ -360,3 +360,26 @@ def test_too_little_and_too_much_training_is_found(losses, expected, tokenizer, 
     write_log(tmp_path, [0], losses)
     record, _ = gather(job, results, make_features(task))
     assert status(record["checks"], "length of training") == expected
+
+
+def test_a_loss_of_nothing_does_not_end_the_report():
+    epochs = [{"validation_loss": loss, "validation_accuracy": 1.0} for loss in (0.01, 0.0, 0.0004)]
+    assert checks.training({0: epochs})["status"] == "found"
+    assert checks.training({0: epochs[1:2] * 2})["status"] == "clear"
+
+
+def test_a_vocabulary_with_a_word_twice_can_be_counted(tmp_path):
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "a", "b"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
+    tokenizer = load_tokenizer(tmp_path)
+    assert count_pieces(tokenizer.encode(["b a c"]), tokenizer) == {"tokens": 3, "unknown": 1 / 3, "single": 0.0}
+
+
+def test_the_lead_of_several_seeds_is_that_of_their_means(tokenizer, tmp_path):
+    job, results = make_run(tmp_path, tokenizer, make_task(), seeds=(0, 1, 2))
+    record, *_ = gather(job, results, make_features(job.task))
+    lead, rows = record["lead"], record["rows"]
+    first, second = (rows[lead[name]] for name in ("first", "second"))
+    gap = first.get("mean", first)["accuracy"] - second.get("mean", second)["accuracy"]
+    assert lead["points"] == pytest.approx(gap)
+    assert lead["low"] < lead["points"] < lead["high"]

@@ -15,6 +15,7 @@ from minibert import predict
 from minibert.data import stream
 from minibert.load import load_tokenizer, read_classifier, save_classifier
 from minibert.plumbing.files import UserError
+from minibert.text_classifier import load_classifier
 
 TEXTS = ["the film was fine", "a dull story", "good"]
 
@@ -342,3 +343,26 @@ def test_an_encoder_without_a_classifier_is_refused(tiny_bert, tmp_path):
     minibert.save_encoder(minibert.load_encoder(tiny_bert), tmp_path / "bare")
     with pytest.raises(UserError, match="holds no classifier"):
         minibert.load_classifier(tmp_path / "bare")
+
+
+@pytest.mark.parametrize(
+    "options", [["--format", "csv", "--label", "yes"], ["--serve", "--explain"], ["--serve", "--format", "jsonl"]]
+)
+def test_what_would_be_thrown_away_is_refused_before_it_is_computed(options, tmp_path):
+    with pytest.raises(UserError, match=options[0]):
+        predict.main([str(tmp_path), *options])
+
+
+def test_no_text_has_no_probabilities_and_an_empty_second_text_is_a_text(run):
+    classifier = load_classifier(run)
+    assert classifier.probabilities([]).shape == (0, len(classifier.label_names))
+    assert classifier.predict([]) == []
+    assert len(classifier.explain(["a"], [""])) == 1
+
+
+def test_a_model_whose_numbers_are_not_finite_says_so_in_one_line(run):
+    classifier = load_classifier(run)
+    with torch.no_grad():
+        next(classifier.classifier.head.parameters()).fill_(float("nan"))
+    with pytest.raises(UserError, match="not finite.*--precision fp32"):
+        classifier.probabilities(["a text"])

@@ -213,3 +213,11 @@ def test_a_command_that_is_one_process_says_so(monkeypatch):
 
 if __name__ == "__main__":
     worker(Path(sys.argv[1]))
+
+
+@pytest.mark.parametrize(("number", "why"), [(None, "LOCAL_RANK is not"), ("2", "no GPU, for there are 2; .*--nproc")])
+def test_more_processes_than_gpus_are_told_so(number, why, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_RANK", number) if number else monkeypatch.delenv("LOCAL_RANK", raising=False)
+    with pytest.raises(UserError, match=why):
+        processes.own_gpu()

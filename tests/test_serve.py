@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -242,3 +243,11 @@ def type_and_click(page, address):
     assert page.locator("img, script").count() == 0
     assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
     assert (messages, requests) == ([], {address})
+
+
+def test_on_port_80_browsers_leave_the_port_out(monkeypatch):
+    monkeypatch.setattr(Server, "server_port", 80, raising=False)
+    server = Server.__new__(Server)
+    monkeypatch.setattr(ThreadingHTTPServer, "__init__", lambda *_: None)
+    Server.__init__(server, 80, None)
+    assert {"127.0.0.1", "localhost", "127.0.0.1:80", "localhost:80"} == server.names

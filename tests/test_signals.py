@@ -15,9 +15,11 @@ from test_train import CPU, tiny_classifier, token_examples
 
 from minibert import finetune
 from minibert import train as train_module
-from minibert.plumbing.files import UserError
+from minibert.optim import AdamW
+from minibert.plumbing import lock as lock_module
+from minibert.plumbing.files import UserError, remove_leftovers
 from minibert.plumbing.lock import only_run_in
-from minibert.plumbing.resume import read_progress
+from minibert.plumbing.resume import Progress, read_progress, save_state
 from minibert.plumbing.signals import Stopped, listening
 from minibert.train import TrainSettings, train
 
@@ -168,7 +170,7 @@ train.update = signalled
     assert errors.rstrip().endswith(
         "stopped: the state after update 9 is saved; the same command with --resume goes on"
     )
-    (tmp_path / "run" / "work" / ".state.x1.part").write_text("what a killed save left")
+    (tmp_path / "run" / "work" / ".state.ab12cd_4.part").write_text("what a killed save left")
     finetune.main([*map(str, arguments), "--quiet", "--resume", "--output", str(tmp_path / "run")])
     for name in ("predictions.csv", "finetuned/model.safetensors"):
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "unbroken" / name).read_bytes()
@@ -214,3 +216,38 @@ def test_weights_that_were_exchanged_between_two_parts_of_a_run_are_refused(tiny
     save_file(tensors, tiny_bert / "model.safetensors")
     with pytest.raises(UserError, match="the run began with other weights"):
         finetune.main([*arguments, "--resume"])
+
+
+def test_only_our_own_leftovers_go_and_those_of_another_run_stay(tmp_path):
+    inner = tmp_path / "other"
+    inner.mkdir()
+    ours, theirs, foreign = tmp_path / ".a.json.ab12cd_4.part", inner / ".a.json.ab12cd_4.part", tmp_path / ".x.part"
+    for path in (ours, theirs, foreign, inner / ".lock"):
+        path.write_text("")
+    remove_leftovers(tmp_path)
+    assert not ours.exists() and theirs.exists() and foreign.exists()
+    (inner / ".lock").unlink()
+    remove_leftovers(tmp_path)
+    assert not theirs.exists()
+
+
+def test_a_lock_whose_file_was_deleted_meanwhile_keeps_nobody_out_and_is_refused(tmp_path, monkeypatch):
+    flock = lock_module.fcntl.flock
+
+    def late(file, how):
+        flock(file, how)
+        (tmp_path / ".lock").unlink()  # what the run before does as it ends, between our opening and our locking
+
+    monkeypatch.setattr(lock_module.fcntl, "flock", late)
+    with pytest.raises(UserError, match="is writing here now"), only_run_in(tmp_path):
+        pass
+
+
+def test_a_run_on_a_cpu_leaves_the_gpu_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda: pytest.fail("a GPU was touched"))
+    model = torch.nn.Linear(2, 2)
+    optimizer = AdamW(model.parameters(), lr=0.1)
+    settings, scaler = TrainSettings(), torch.amp.GradScaler("cpu", enabled=False)
+    save_state(tmp_path / "state", model, {}, optimizer, scaler, settings, Progress(), 1, torch.device("cpu"))
+    assert (tmp_path / "state").is_file()

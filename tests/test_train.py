@@ -139,16 +139,16 @@ def test_micro_batches_give_the_full_batch_update_short_last_window_included(mic
 
 @pytest.mark.parametrize("sparse", [True, False])
 def test_micro_batches_gather_the_rows_of_the_embeddings_that_they_touch(monkeypatch, sparse):
-    seen, whole = [], train_module.complete
+    seen, whole = [], train_module.make_dense
 
-    def complete(parameters):
+    def make_dense(parameters):
         seen.append(sum(p.grad.is_sparse for p in parameters))
         whole(parameters)
         assert not any(p.grad.is_sparse for p in parameters)
         if len(seen) == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(train_module, "complete", complete)
+    monkeypatch.setattr(train_module, "make_dense", make_dense)
     classifier = tiny_classifier()
     settings = TrainSettings(epochs=1, batch_size=8, micro_batch=4)
     with pytest.raises(KeyboardInterrupt), touched_rows(classifier, sparse):

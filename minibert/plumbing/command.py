@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import math
 import os
 import signal
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 from .files import UserError, one_line
 from .memory import keep_freed_memory
 from .signals import Stopped, listening
+
+LESS_MEMORY = "try a smaller --micro-batch, --batch-size or --max-length where --help lists them, or shorter texts"
 
 
 class Help(argparse.ArgumentDefaultsHelpFormatter):
@@ -39,7 +42,9 @@ def number(kind, low, high=float("inf"), low_open=False):
     def convert(text):
         try:
             value = kind(text)
-        except ValueError:
+            if not math.isfinite(value):
+                raise ValueError
+        except (ValueError, OverflowError):
             what = "a whole number" if kind is int else "a number"
             raise argparse.ArgumentTypeError(f"{text!r} is not {what}") from None
         if not (low < value if low_open else low <= value) or not value <= high:
@@ -94,9 +99,9 @@ def describe(error):
     if isinstance(error, OSError):
         return f"{error.filename or 'the system'}: {error.strerror or error}", 2
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return f"not enough memory ({what}); try a smaller --micro-batch, --batch-size or --max-length", 2
+        return f"not enough memory ({what}); {LESS_MEMORY}", 2
     if isinstance(error, RuntimeError) and "not enough memory" in str(error):  # PyTorch's words on a CPU
-        return "not enough memory; try a smaller --micro-batch, --batch-size or --max-length", 2
+        return f"not enough memory; {LESS_MEMORY}", 2
     if isinstance(error, UnicodeError):
         return f"text that is not UTF-8 ({what})", 2
     path = Path(tempfile.gettempdir()) / f"minibert-error-{os.getpid()}.txt"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 LONGEST_WORD = 400  # letters; a path may be as long as that
 LONGEST_LINE = 600
+LOCK = ".lock"  # in a folder that a run is writing, see lock.py
 
 
 class UserError(ValueError):
@@ -76,16 +77,22 @@ def atomic_path(path):
 
 
 def remove_leftovers(folder):
-    """Delete the unfinished files that killed processes left in a folder. Nobody else may be writing there."""
-    for path in Path(folder).rglob(".*.part"):
+    """Delete the unfinished files that killed processes left in a folder. Nobody else may be writing there.
+
+    A folder in it that has a lock of its own is another run's, and is left alone.
+    """
+    for path in Path(folder).iterdir():
         with contextlib.suppress(OSError):
-            path.unlink()
+            if path.is_dir() and not path.is_symlink() and not (path / LOCK).exists():
+                remove_leftovers(path)
+            elif re.fullmatch(r"\..+\.[a-z0-9_]{8}\.part", path.name):  # as `atomic_path` calls them
+                path.unlink()
 
 
 def write_text(path, text):
     """Write a whole UTF-8 text file, or nothing. What UTF-8 cannot hold, such as half a surrogate pair, is escaped."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
 
 
 def csv_text(text):

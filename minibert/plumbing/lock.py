@@ -4,14 +4,12 @@ import contextlib
 import os
 from pathlib import Path
 
-from .files import UserError
+from .files import LOCK, UserError
 
 try:
     import fcntl
 except ImportError:  # Windows: two runs in one folder go unnoticed there
     fcntl = None
-
-NAME = ".lock"
 
 
 @contextlib.contextmanager
@@ -20,7 +18,7 @@ def only_run_in(folder):
     if fcntl is None:
         yield
         return
-    path = Path(folder) / NAME
+    path = Path(folder) / LOCK
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = open(path, "a+", encoding="utf-8")
@@ -29,6 +27,8 @@ def only_run_in(folder):
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not (path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat())):
+                raise BlockingIOError  # its holder has just ended and deleted it: a lock on it keeps nobody out
         except BlockingIOError:
             file.seek(0)
             holder = file.read().strip() or "another process"

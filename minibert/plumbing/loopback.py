@@ -45,6 +45,8 @@ class Server(ThreadingHTTPServer):
             why = getattr(error, "strerror", None) or error
             raise UserError(f"port {port} of {ADDRESS} cannot be used ({why}); give another with --port") from None
         self.names = {f"{name}:{self.server_port}" for name in (ADDRESS, "localhost")}
+        if self.server_port == 80:  # browsers leave it out
+            self.names |= {ADDRESS, "localhost"}
 
     @property
     def address(self):

@@ -59,7 +59,7 @@ def together(device):
         yield
         return
     if device.type == "cuda":  # before anything else touches a GPU
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(own_gpu())
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     distributed.init_process_group(backend, timeout=PATIENCE)
     try:
@@ -68,10 +68,21 @@ def together(device):
         leave_together()
     except RuntimeError as error:
         if any(word in str(error) for word in LOST):
-            raise PeerLost("another process of this job has ended") from error
+            raise PeerLost(f"another process of this job has ended, or cannot be reached ({error})") from error
         raise
     finally:
         distributed.destroy_process_group()
+
+
+def own_gpu():
+    """The number of this process's GPU on its machine. UserError when torchrun has started more processes than GPUs."""
+    there, number = torch.cuda.device_count(), os.environ.get("LOCAL_RANK")
+    if number is None:
+        raise UserError("WORLD_SIZE is set and LOCAL_RANK is not: start several processes with torchrun")
+    if int(number) >= there:
+        raise UserError(f"process {int(number) + 1} of this machine has no GPU, for there are {there}; "
+                        f"give torchrun --nproc-per-node {there}")  # fmt: skip
+    return int(number)
 
 
 def leave_together():

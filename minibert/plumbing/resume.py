@@ -34,7 +34,7 @@ class Progress:
         return record["epoch"] <= self.epoch  # of an epoch's validation
 
 
-def save_state(path, model, best, optimizer, scaler, settings, progress, num_examples):
+def save_state(path, model, best, optimizer, scaler, settings, progress, num_examples, device):
     """Write everything that the rest of the run depends on, in one step."""
     tensors = {f"model.{key}": tensor.detach().cpu() for key, tensor in model.state_dict().items()}
     tensors |= {f"best.{key}": tensor for key, tensor in best.items()}
@@ -44,7 +44,7 @@ def save_state(path, model, best, optimizer, scaler, settings, progress, num_exa
         tensors[f"optimizer.{index}.square"] = state["square"]
         steps[index] = state["step"]
     tensors["random.cpu"] = torch.get_rng_state()
-    if torch.cuda.is_available():
+    if device.type == "cuda":
         tensors["random.cuda"] = torch.cuda.get_rng_state()
     facts = {
         "settings": asdict(settings),
@@ -52,7 +52,7 @@ def save_state(path, model, best, optimizer, scaler, settings, progress, num_exa
         "progress": asdict(progress),
         "optimizer_steps": steps,
         "scaler": scaler.state_dict(),
-        "machine": machine(),
+        "machine": machine(device),
     }
     text = json.dumps(facts)
     write_safetensors(path, tensors, {"state": text, "checksum": checksum(tensors, text)})
@@ -76,9 +76,11 @@ def read_state(path):
     return tensors, json.loads(metadata["state"])
 
 
-def machine():
+def machine(device):
     """What changes the last bits of a result, besides its settings."""
     processor = torch.backends.cpu.get_cpu_capability()
+    if device.type == "cuda":
+        processor = torch.cuda.get_device_name(device)
     counts = {"processes": processes.count(), "threads": torch.get_num_threads()}
     return {**counts, "torch": torch.__version__, "processor": processor}
 
@@ -89,7 +91,7 @@ def load_state(path, model, optimizer, scaler, settings, num_examples, device, s
     say: called with a line when the run goes on where its last bits will differ.
     """
     tensors, facts = read_state(path)
-    for key, value in machine().items():
+    for key, value in machine(device).items():
         if facts["machine"][key] != value:
             say(f"  {key}: {facts['machine'][key]} when the run began, {value} now: its last bits will differ")
     theirs = {**facts["settings"], "number of training texts": facts["num_examples"]}

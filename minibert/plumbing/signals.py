@@ -6,8 +6,8 @@ the command at once, without a traceback.
 """
 
 import contextlib
+import os
 import signal
-import sys
 import threading
 
 
@@ -50,7 +50,8 @@ def on_stop(number, frame):
     if not REQUESTS.guarded or REQUESTS.stop:
         raise Stopped(number)
     REQUESTS.stop = number
-    print("\nstopping after this update; once more stops at once", file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # not `print`: the signal may have come while standard error was being written
+        os.write(2, b"\nstopping after this update; once more stops at once\n")
 
 
 def on_save(number, frame):

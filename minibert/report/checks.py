@@ -14,6 +14,7 @@ GAP = 0.02  # accuracy, or calibration error, that matters
 UNKNOWN, SINGLE = 0.01, 0.08  # of the tokens
 RARE = 20  # training texts of a class
 STILL_FALLING, RISING = 0.03, 0.10  # of the validation loss, relative
+NO_LOSS = 1e-3  # below this a loss has nothing left to fall, and its rise counts as from here
 MARGIN = 4  # standard errors
 
 
@@ -287,8 +288,8 @@ def training(epochs):
         losses = [record["validation_loss"] for record in records]
         best = min(range(len(losses)), key=losses.__getitem__)
         if len(losses) > 1 and best == len(losses) - 1:
-            falls.append(1 - losses[-1] / losses[-2])
-        rises.append(losses[-1] / losses[best] - 1)
+            falls.append((losses[-2] - losses[-1]) / max(losses[-2], NO_LOSS))
+        rises.append((losses[-1] - losses[best]) / max(losses[best], NO_LOSS))
         gains.append(records[-1]["validation_accuracy"] - records[best]["validation_accuracy"])
     lengths = [len(records) for records in epochs.values()]
     if max(lengths) < 2:

@@ -132,7 +132,7 @@ def count_pieces(sequences, tokenizer):
     A letter counts as a piece by itself when it is part of a longer word that was cut into letters (##x), East Asian
     characters excepted, which are cut so on purpose.
     """
-    size = tokenizer.backend.get_vocab_size()
+    size = tokenizer.largest_id + 1  # more than there are pieces where a vocabulary has gaps
     counts = np.zeros(size, dtype=np.int64)
     for start in range(0, len(sequences), 4096):
         counts += np.bincount(np.concatenate([one.ids for one in sequences[start : start + 4096]]), minlength=size)

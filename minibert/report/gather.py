@@ -151,11 +151,14 @@ class Run:
     def difference(self, one, other):
         """Accuracy of `other` minus that of `one`: {"points", "low", "high"}, shares; None when one of them is
         missing.
+
+        With several seeds, of their means: the interval, which is of the seed that is kept, lies around them.
         """
         if not {one, other} <= set(self.predictions):
             return None
         points, low, high = metrics.paired_bootstrap(self.labels, self.predictions[one], self.predictions[other])
-        return {"points": points, "low": low, "high": high}
+        means = float(np.mean(self.accuracies(other)) - np.mean(self.accuracies(one)))
+        return {"points": means, "low": low - points + means, "high": high - points + means}
 
     def lead(self):
         """How far the most accurate row is ahead of the second (means over seeds decide which they are)."""
@@ -340,9 +343,7 @@ def check_difference(run, difference):
     if len(seeds) == 1:
         return checks.difference(difference)
     gaps = np.subtract(run.accuracies("finetuned"), run.accuracies("frozen"))
-    told = {"points": float(gaps.mean())}
-    told |= {key: difference[key] - difference["points"] + told["points"] for key in ("low", "high")}
-    return checks.difference(told, float(gaps.std(ddof=1)), len(seeds))
+    return checks.difference(difference, float(gaps.std(ddof=1)), len(seeds))
 
 
 # ---- where and how

@@ -14,7 +14,7 @@ from minibert.fast.linear import CPULinear, Linear, mkl_is_slow
 from minibert.head import Classifier
 from minibert.load import load_encoder
 from minibert.model import ACTIVATIONS, Layer, additive_mask, initialize
-from minibert.optim import AdamW, complete
+from minibert.optim import AdamW, make_dense
 
 IDS = torch.tensor([[3, 5, 8, 13, 4], [3, 7, 4, 0, 0]])
 MASK = (IDS != 0).long()
@@ -272,7 +272,7 @@ def test_touched_rows_give_the_same_gradients_and_put_everything_back():
             for row in (0, 1):
                 classifier(IDS[row : row + 1], MASK[row : row + 1]).sum().backward()
             assert classifier.encoder.embeddings.word.weight.grad.is_sparse == wanted
-        complete(classifier.parameters())
+        make_dense(classifier.parameters())
         gradients.append(classifier.encoder.embeddings.word.weight.grad)
     assert not gradients[1].is_sparse and difference(*gradients) <= 1e-6
     assert not any(part.sparse for part in classifier.modules() if isinstance(part, nn.Embedding))

@@ -233,7 +233,7 @@ def add_training_options(group):
     add("--warmup", type=warmup, default=0.1, metavar="SHARE|UPDATES",
         help="updates in which the rate rises, below 1 as a share of all; pays with high rates and large models, whose "
         "first steps would go astray")  # fmt: skip
-    add("--max-norm", type=number(float, 0), default=1.0, metavar="NORM",
+    add("--max-norm", type=number(float, 0, 1e9), default=1.0, metavar="NORM",
         help="scale longer gradients down to this length, 0 for never; pays against single wild batches")  # fmt: skip
     add("--dropout", type=number(float, 0, 0.999), metavar="P",
         help="of the head, in place of the checkpoint's own; more pays where training texts are few and the head is "

@@ -56,7 +56,7 @@ def change(folder, **more):
 
 def test_without_the_packages_it_says_what_to_install(tiny_bert, monkeypatch):
     monkeypatch.setattr(export, "PACKAGES", ("json", "not_there"))
-    with pytest.raises(UserError, match=r"^export: the package not_there is not installed; pip install 'minibert\[dep"):
+    with pytest.raises(UserError, match=r"^export: the package not_there is not installed; pip install -e '.\[dep"):
         export.main([str(tiny_bert)])
 
 

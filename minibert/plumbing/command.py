@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import math
 import os
 import signal
 import sys
@@ -42,9 +41,7 @@ def number(kind, low, high=float("inf"), low_open=False):
     def convert(text):
         try:
             value = kind(text)
-            if not math.isfinite(value):
-                raise ValueError
-        except (ValueError, OverflowError):
+        except ValueError:
             what = "a whole number" if kind is int else "a number"
             raise argparse.ArgumentTypeError(f"{text!r} is not {what}") from None
         if not (low < value if low_open else low <= value) or not value <= high:

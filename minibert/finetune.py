@@ -69,8 +69,8 @@ def run(options, processes):
     with only_run_in(folder):
         check_output(folder, settings, options.resume)  # again: another run may have come and gone
         remove_leftovers(folder)
-        settings |= {"commit": commit_of(job.checkpoint), "weights": weights_hash(job.encoder)}
-        keep_settings(folder, settings | {"machine": machine(job.device)}, say)
+        found = {"commit": commit_of(job.checkpoint), "weights": weights_hash(job.encoder)}
+        keep_settings(folder, settings | found | {"machine": machine(job.device)}, say)
         if trials:
             job = run_sweep(job, trials, say)
         with tracking(options.track, folder, settings) as job.track:
@@ -211,8 +211,8 @@ def add_experiment_options(group):
         help=f"the settings of a tutorial, a paper or ours, for what is not given here: {', '.join(RECIPES)}; "
         "--dry-run prints them")  # fmt: skip
     add("--also-test", type=named_path, action="append", default=[], metavar="NAME=PATH",
-        help="score all rows on this file (columns as of your own) or folder of LABEL/*.txt, too: another domain, or "
-        "texts made to be hard; may be given several times")  # fmt: skip
+        help="score all rows on this file (columns as of your own file) or folder of LABEL/*.txt, too: another domain, "
+        "or texts made to be hard; may be given several times")  # fmt: skip
     add("--mode", choices=("both", "frozen", "finetune"), default="both", help="which experiments to run")
     add("--untrained", action="store_true",
         help="also score the pretrained encoder under a random head, which is what a checkpoint without a trained head "

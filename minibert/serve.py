@@ -7,13 +7,12 @@ is `plumbing/loopback.py`'s; here is what is asked, what is refused, and what is
 import functools
 import json
 import threading
-from pathlib import Path
 from urllib.parse import parse_qs
 
 from .plumbing.files import UserError, one_line
 from .plumbing.loopback import Refused, Server
 from .report import live
-from .text_classifier import PARTS, load_classifier
+from .text_classifier import PARTS, load_classifier, parts_of
 
 
 def serve(run, port, device, precision):
@@ -27,8 +26,7 @@ def serve(run, port, device, precision):
 
 def classifiers_of(run):
     """{name: folder} of the classifiers of a run, or of the one that `run` itself is."""
-    found = {title: Path(run) / part for part, title in PARTS.items() if (Path(run) / part / "config.json").is_file()}
-    return found or {"Answer": run}
+    return {PARTS[part]: folder for part, folder in parts_of(run).items()} or {"Answer": run}
 
 
 class Site:

@@ -5,8 +5,6 @@ What `predict` answers with, `serve` shows on a page, and a program gets from `m
 
 from pathlib import Path
 
-import numpy as np
-
 from .plumbing.files import UserError
 
 PARTS = {"finetuned": "Fine-tuned", "frozen": "Frozen"}  # the classifiers in a run's folder
@@ -36,6 +34,8 @@ class TextClassifier:
 
     def probabilities(self, texts, pairs=None, quiet=True):
         """float64 NumPy [N, C], a row per text, in the order of `label_names`."""
+        import numpy as np
+
         from .evaluate import predict
         from .metrics import softmax
 
@@ -88,7 +88,10 @@ def find_folder(model):
     """The folder of a checkpoint: of a run's folder the fine-tuned classifier's, else the frozen one's."""
     from .plumbing.checkpoint import find_checkpoint
 
-    for part in PARTS:
-        if (Path(model) / part / "config.json").is_file():
-            return find_checkpoint(Path(model) / part)
-    return find_checkpoint(model)
+    return find_checkpoint(next(iter(parts_of(model).values()), model))
+
+
+def parts_of(run):
+    """{part: folder} of the classifiers in a run's folder, in the order of PARTS; {} where it is none."""
+    folders = {part: Path(run) / part for part in PARTS}
+    return {part: folder for part, folder in folders.items() if (folder / "config.json").is_file()}

@@ -69,8 +69,7 @@ class Tokenizer:
         if truncation not in TRUNCATIONS:
             raise ValueError(f"truncation is {truncation!r}; choose from {', '.join(TRUNCATIONS)}")
         separators = [self.sep_id] * (2 if self.is_roberta else 1)  # between the texts of a pair
-        if max_length < (3 if pairs is None else 4 + len(separators)):
-            raise UserError(f"a length of {max_length} leaves no room for text between the special tokens")
+        check_room(max_length, 3 if pairs is None else 4 + len(separators))
         sequences = []
         for start in range(0, len(texts), CHUNK):
             firsts = self.pieces(texts[start : start + CHUNK])
@@ -92,10 +91,9 @@ class Tokenizer:
 
     def encode_windows(self, texts, windows, max_length=None):
         """For each text a list of up to `windows` `Sequence`s of at most max_length tokens: see `window_starts`."""
-        room = (self.max_length if max_length is None else max_length) - 2
-        if room < 1:
-            raise UserError(f"a length of {room + 2} leaves no room for text between the special tokens")
-        result = []
+        max_length = self.max_length if max_length is None else max_length
+        check_room(max_length, 3)
+        room, result = max_length - 2, []
         for start in range(0, len(texts), CHUNK):
             for whole in self.pieces(texts[start : start + CHUNK]):
                 result.append([])
@@ -271,6 +269,12 @@ def special_tokens(backend, config):
     is_roberta = backend.token_to_id("[CLS]") is None and backend.token_to_id("<s>") is not None
     usual = ROBERTA_TOKENS if is_roberta else BERT_TOKENS
     return {name: special_text(config.get(f"{name}_token")) or token for name, token in usual.items()}
+
+
+def check_room(max_length, least):
+    """UserError when a length is below the least that holds a token of each text."""
+    if max_length < least:
+        raise UserError(f"a length of {max_length} leaves no room for text between the special tokens")
 
 
 def truncate(ids, room, truncation):

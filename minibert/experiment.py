@@ -17,11 +17,11 @@ from .explain import FIRST_STEPS, explain
 from .fast import quantize, touched_rows
 from .frozen import encode, fit_heads
 from .head import NATIVE, Classifier
-from .job import describe_training, fingerprint, frozen_poolings, joined
+from .job import describe_training, frozen_poolings, joined
 from .load import put_head, read_classifier, read_encoder, save_classifier
 from .metrics import softmax
 from .plumbing import processes
-from .plumbing.files import UserError, read_checked_json, write_checked_json
+from .plumbing.files import read_checked_json, write_checked_json
 from .plumbing.resume import Log, read_progress
 from .train import TrainSettings, Unvalidated, train
 
@@ -31,21 +31,20 @@ EXPLAINED = 12  # mistakes
 def run_rows(job):
     """Compute every row that is not kept yet: {row: {seed: result}}."""
     options = job.options
-    known = fingerprint(job.task, job.also)
     results = {"majority": {}, "bag-of-words": {}, "untrained": {}, "frozen": {}, "finetuned": {}}
     for seed in options.seeds:
         if processes.is_first():
             with processes.alone():
-                results["majority"][seed] = keep(job, "majority", known, lambda: majority_row(job))
-                results["bag-of-words"][seed] = keep(job, "bag-of-words", known, lambda: bag_of_words_row(job))
+                results["majority"][seed] = keep(job, "majority", lambda: majority_row(job))
+                results["bag-of-words"][seed] = keep(job, "bag-of-words", lambda: bag_of_words_row(job))
         if options.untrained:
             key = f"untrained-{seed}"
-            results["untrained"][seed] = keep(job, key, known, lambda seed=seed: untrained_row(job, seed))
+            results["untrained"][seed] = keep(job, key, lambda seed=seed: untrained_row(job, seed))
         if options.mode in ("both", "frozen"):
-            results["frozen"][seed] = keep(job, f"frozen-{seed}", known, lambda seed=seed: frozen_row(job, seed))
+            results["frozen"][seed] = keep(job, f"frozen-{seed}", lambda seed=seed: frozen_row(job, seed))
         if options.mode in ("both", "finetune"):
             key = f"finetuned-{seed}"
-            results["finetuned"][seed] = keep(job, key, known, lambda seed=seed: finetuned_row(job, seed))
+            results["finetuned"][seed] = keep(job, key, lambda seed=seed: finetuned_row(job, seed))
             if processes.is_first():
                 job.training_state(seed).unlink(missing_ok=True)  # only now: a kill before loses nothing
     if len(results["finetuned"]) > 1 and processes.is_first():
@@ -53,22 +52,19 @@ def run_rows(job):
     return {name: by_seed for name, by_seed in results.items() if by_seed}
 
 
-def keep(job, key, data, compute):
-    """`compute()`, a dict of JSON values, or what it returned before. data: the hash of the texts that it is about.
+def keep(job, key, compute):
+    """`compute()`, a dict of JSON values, or what it returned before.
 
     Of several processes all compute, the first one writes, and the others get nothing.
     """
     path = job.folder / "work" / f"{key}.json"
     if processes.tell(path.is_file()):
-        result = read_checked_json(path)
-        if result.get("data", data) != data:
-            raise UserError(f"{path}: {job.task.name}'s texts have changed since; start another run with --output")
-        return result
+        return read_checked_json(path)
     result = compute()
     if not processes.is_first():
         return None
-    write_checked_json(path, result | {"data": data})
-    return result | {"data": data}
+    write_checked_json(path, result)
+    return result
 
 
 def make_result(job, probabilities, seconds, trainable, validation=None, also=None, **more):
@@ -261,8 +257,7 @@ def explain_mistakes(job, results):
                 of_text += [[" / ", 0.0], *with_gaps(pair, one["pair_words"])]
         return {"words": {str(i): of_text for i, of_text in zip(chosen, words, strict=True)}}
 
-    known = fingerprint(job.task, job.also)
-    return {int(i): words for i, words in keep(job, f"explained-{seed}", known, compute)["words"].items()}
+    return {int(i): words for i, words in keep(job, f"explained-{seed}", compute)["words"].items()}
 
 
 def with_gaps(text, words):

@@ -35,8 +35,7 @@ def main(argv=None):
 def run(options, processes):
     """One run, in one process or in several: the first one talks and writes. Returns the exit code."""
     from .experiment import explain_mistakes, run_rows, vectors_of_texts
-    from .job import prepare
-    from .plumbing.checkpoint import commit_of, weights_hash
+    from .job import prepare, rests_on
     from .plumbing.push import check_push, push
     from .plumbing.resume import machine
     from .plumbing.tracking import check_tracker, tracking
@@ -69,8 +68,7 @@ def run(options, processes):
     with only_run_in(folder):
         check_output(folder, settings, options.resume)  # again: another run may have come and gone
         remove_leftovers(folder)
-        found = {"commit": commit_of(job.checkpoint), "weights": weights_hash(job.encoder)}
-        keep_settings(folder, settings | found | {"machine": machine(job.device)}, say)
+        keep_settings(folder, settings | rests_on(job) | {"machine": machine(job.device)}, say)
         if trials:
             job = run_sweep(job, trials, say)
         with tracking(options.track, folder, settings) as job.track:
@@ -125,7 +123,7 @@ def kept_commit(folder):
 
 
 def keep_settings(folder, settings, say):
-    """Write settings.json; or, where a run began already, refuse other weights and tell of another machine."""
+    """Write settings.json; or, where a run began already, refuse other weights or texts and tell of another machine."""
     path = folder / "settings.json"
     if not path.is_file():
         write_json(path, settings)
@@ -134,6 +132,8 @@ def keep_settings(folder, settings, say):
     if before.get("weights") != settings["weights"]:
         raise UserError(f"{path}: the run began with other weights than {settings['model']} holds now; "
                         "start another with --output")  # fmt: skip
+    if before.get("texts") != settings["texts"]:
+        raise UserError(f"{path}: {settings['task']}'s texts have changed since; start another run with --output")
     if before.get("machine") != settings["machine"]:
         say(f"the run began on {shown(before.get('machine'))}, and goes on on {settings['machine']}: "
             "its last bits will differ from an unbroken run's")  # fmt: skip
@@ -168,6 +168,8 @@ def parse(argv):
         if getattr(options, key) is None and not native:
             setattr(options, key, value)
     options.seeds = options.seeds or [options.seed]
+    if options.sample and not options.data:
+        raise UserError("--sample: says that --data is a part of the published data set, and there is no --data")
     if options.push and options.mode == "frozen":
         raise UserError(f"--push {options.push}: --mode frozen leaves no fine-tuned classifier to upload")
     if options.sweep_random and not options.sweep:
@@ -197,7 +199,9 @@ def add_data_options(parser):
         + per_task("model"))  # fmt: skip
     add("--data", metavar="PATH", help="local copy of a built-in task's data, instead of downloading it")
     add("--sample", action="store_true", help="--data is a part of the published data set on purpose")
-    add("--limit", type=number(int, 1), metavar="N", help="use only N texts for training and validation together")
+    add("--limit", type=number(int, 1), metavar="N",
+        help="use only N texts for training and validation together; where a task has a validation set of its own, for "
+        "training")  # fmt: skip
     add("--test-limit", type=number(int, 1), metavar="N", help="use only N test texts")
     add("--text-column", default="text", help="of your own file: the column of texts")
     add("--pair-column", default="text_pair", help="of your own file: the column of second texts, if it has one")

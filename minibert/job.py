@@ -13,7 +13,7 @@ from .data import Columns, balanced_weights, load_also_test, load_task
 from .head import NATIVE, POOLINGS, resolve_head
 from .load import read_encoder, read_tokenizer
 from .plumbing import processes
-from .plumbing.checkpoint import commit_of, find_checkpoint
+from .plumbing.checkpoint import commit_of, find_checkpoint, weights_hash
 from .plumbing.device import be_deterministic, resolve_device, resolve_precision
 from .plumbing.files import UserError, one_line
 from .tokenizer import check_vocabulary, longest_in_windows
@@ -97,6 +97,7 @@ def prepare(options, folder, say):
     tokenizer, encoder = read_tokenizer(checkpoint), read_encoder(checkpoint)
     check_vocabulary(tokenizer, encoder.config, checkpoint)
     check_fits(options, encoder)
+    check_pairs(options, task, tokenizer, encoder)
     pooling, head = choose_head(options, encoder)
     balanced = options.class_weights == "balanced"
     class_weights = balanced_weights(task.train.labels, len(task.train.label_names)) if balanced else None
@@ -132,6 +133,12 @@ def check_fits(options, encoder):
         raise UserError(f"--max-length {what}: the model has {longest} positions")
     if options.freeze[1] > layers:
         raise UserError(f"--freeze {options.freeze[1]}: the model has {layers} layers")
+
+
+def check_pairs(options, task, tokenizer, encoder):
+    """UserError for pairs whose second text is of a type that the encoder has no embedding for."""
+    if task.train.pairs is not None and encoder.config.type_vocab_size == 1 and not tokenizer.is_roberta:
+        raise UserError(f"{options.model}: knows one type of token, and its tokenizer gives the texts of a pair two")
 
 
 def choose_head(options, encoder):
@@ -178,11 +185,15 @@ def joined(datasets):
     return replace(first, texts=texts, labels=labels, ids=ids, pairs=pairs, groups=None)
 
 
-def fingerprint(task, also):
-    """A hash of all the texts and labels of a task and of its further test sets."""
-    datasets = [task.train, task.validation, task.test, *also.values()]
+def rests_on(job):
+    """What a run's numbers rest on besides its options: the model's commit, and hashes of its weights and of all texts.
+
+    The texts are those of the task and of further test sets, with their labels.
+    """
+    datasets = [job.task.train, job.task.validation, job.task.test, *job.also.values()]
     parts = [(part.texts, part.pairs, part.labels) for part in datasets]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    texts = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    return {"commit": commit_of(job.checkpoint), "weights": weights_hash(job.encoder), "texts": texts}
 
 
 # ---- in words
@@ -207,10 +218,9 @@ def describe(job):
 
 def describe_also(job):
     """Further test sets, in lines; a text that stands in train, too, would flatter."""
-    known = set(job.task.train.texts) | set(job.task.validation.texts)
     lines = []
     for (name, dataset), (_, path) in zip(job.also.items(), job.options.also_test, strict=True):
-        seen = sum(text in known for text in dataset.texts)
+        seen = job.task.seen_in_training(dataset)
         note = f"; {seen:,} of them stand in train or validation" if seen else ""
         lines.append(f"also tested on {name}: {len(dataset):,} texts of {path}{note}")
     return lines

@@ -85,12 +85,13 @@ def make_trials(options, parse, encoder):
         raise UserError(
             f"--sweep: {len(choices):,} trials are more than {MOST_TRIALS}; --sweep-random 20 tries 20 of them"
         )
-    trials = []
+    given, trials = options.arguments, []
+    end = given.index("--") if "--" in given else len(given)  # what stands behind it is no option
     for number, values in enumerate(choices, 1):
         words = [f"--{key}={value}" for key, value in zip(grid, values, strict=True)]
         name = " ".join(f"{key}={value}" for key, value in zip(grid, values, strict=True))
         folder = Path(options.output) / "sweep" / f"{number:03}_{re.sub(r'[^a-zA-Z0-9.=+-]', '_', name)}"
-        of_trial = parse([*options.arguments, *words])
+        of_trial = parse([*given[:end], *words, *given[end:]])
         of_trial.commit = options.commit
         check_fits(of_trial, encoder)
         choose_head(of_trial, encoder)
@@ -132,7 +133,7 @@ def run_sweep(base, trials, say):
             go_on(base, trial, budget)
             say(f"  {trial.name}: {trial.best(budget)['accuracy']:.4f} after {min(budget, len(trial.epochs))} epochs")
         alive = sorted(alive, key=lambda trial: by_validation_accuracy(trial.best(budget)), reverse=True)
-        if all(trial.finished for trial in alive):
+        if all(trial.finished and len(trial.epochs) <= budget for trial in alive):  # --resume knows of later epochs
             break
         for trial in alive[(len(alive) + 1) // 2 :]:
             trial.dropped_after = budget

@@ -3,10 +3,10 @@
 
 import pytest
 import torch
-from bad_input import POSITIONS, table
+from bad_input import POSITIONS, edit, table
 
 from minibert import finetune, load_encoder
-from minibert.plumbing.files import UserError
+from minibert.plumbing.files import UserError, read_json, write_json
 
 
 @pytest.mark.parametrize(
@@ -106,3 +106,15 @@ def test_a_native_head_with_another_pooling_is_refused(refuse, tmp_path):
 
 def test_a_missing_model_folder_is_refused(refuse, tmp_path):
     assert str(tmp_path / "none") in refuse(table(tmp_path / "mine.csv"), model=tmp_path / "none")
+
+
+def test_pairs_are_refused_by_a_model_that_knows_one_type_of_token(bert, refuse, tmp_path):
+    name = "embeddings.token_type_embeddings.weight"
+    edit(bert, lambda tensors: tensors.update({name: tensors[name][:1]}))
+    write_json(bert / "config.json", read_json(bert / "config.json") | {"type_vocab_size": 1})
+    pairs = table(tmp_path / "pairs.csv", [f"a {i},b {i},{i % 2}" for i in range(20)], "text,text_pair,label")
+    assert "knows one type of token" in refuse(pairs, model=bert)
+
+
+def test_a_sample_of_nothing_is_refused(refuse, tmp_path):
+    assert "--sample: says that --data is a part" in refuse(table(tmp_path / "mine.csv"), "--sample")

@@ -138,6 +138,24 @@ def test_texts_of_a_further_test_set_that_stand_in_train_are_counted(tiny_bert, 
     assert "80 of them stand in train or validation" in capsys.readouterr().out
 
 
+def test_the_report_does_not_call_them_new(tiny_bert, tmp_path):
+    data = five_classes(tmp_path / "stars.csv")
+    finetune.main(arguments(data, tiny_bert, tmp_path / "run", "--mode", "frozen", "--also-test", f"same={data}"))
+    report = (tmp_path / "run" / "report.md").read_text(encoding="utf-8")
+    assert "on same, 100 texts, 80 of them in train or validation, too." in report
+    assert "none of them was trained or chosen on" not in report
+
+
+def test_a_pair_is_seen_only_when_both_of_its_texts_are(tiny_bert, tmp_path, capsys):
+    header, rows = "text,text_pair,label", [f"premise {i % 4},claim {i},{'ab'[i % 2]}" for i in range(40)]
+    (tmp_path / "pairs.csv").write_text("\n".join([header, *rows]) + "\n")
+    (tmp_path / "more.csv").write_text("\n".join([header, *(row.replace("claim", "thought") for row in rows)]) + "\n")
+    words = ["--also-test", f"more={tmp_path / 'more.csv'}", "--dry-run"]
+    finetune.main(arguments(tmp_path / "pairs.csv", tiny_bert, tmp_path / "run", *words))
+    assert "also tested on more: 40 texts" in (printed := capsys.readouterr().out)
+    assert "stand in train" not in printed
+
+
 @pytest.mark.parametrize(
     "words, message",
     [

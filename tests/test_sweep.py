@@ -140,6 +140,40 @@ def test_a_finished_sweep_resumes_without_any_training(words, trained):
     assert trained == []
 
 
+@pytest.mark.parametrize("kept", [True, False], ids=["complete", "stopped after the sweep"])
+def test_a_resumed_sweep_over_epochs_keeps_its_winner(kept, words, tmp_path):
+    """A short schedule, whose end is known at once, must not be judged against the first epochs of longer ones."""
+    grid = ["--batch-size", "4", "--head-lr", "3e-3", "--lr", "3e-3", "--sweep", "epochs=1,4"]
+    finetune.main(words(*grid))
+    table = trials_of(tmp_path / "run")
+    assert [row["chosen"] for row in table] == [False, True]
+    (tmp_path / "run" / "sweep.json").unlink()
+    if not kept:
+        (tmp_path / "run" / "work" / "finetuned-0.json").unlink()
+    finetune.main(words(*grid, "--resume"))
+    assert trials_of(tmp_path / "run") == table
+
+
+def test_a_sweep_does_not_go_on_with_other_labels(words, tmp_path, monkeypatch):
+    def killed(*arguments, **options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(sweep, "hand_over", killed)
+        finetune.main(words(*GRID))
+    path = tmp_path / "stars.csv"
+    path.write_text(path.read_text(encoding="utf-8").replace(",great", ",awful", 1), encoding="utf-8")
+    with pytest.raises(UserError, match="texts have changed since; start another run"):
+        finetune.main(words(*GRID, "--resume"))
+
+
+def test_a_task_may_stand_behind_two_dashes(words, encoder):
+    given = words("--sweep", "lr=2e-5,5e-5")
+    options = finetune.parse([*given[1:], "--", given[0]])
+    options.commit = None
+    assert [trial.options.lr for trial in make_trials(options, finetune.parse, encoder)] == [2e-5, 5e-5]
+
+
 def test_texts_are_encoded_anew_where_a_trial_changes_them(words, tmp_path):
     finetune.main(words("--sweep", "max-length=5,12", "--epochs", "1"))
     table = trials_of(tmp_path / "run")

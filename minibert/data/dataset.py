@@ -34,6 +34,10 @@ class Dataset:
             None if self.groups is None else [self.groups[i] for i in indices],
         )
 
+    def wholes(self):
+        """Its texts, or its pairs of texts."""
+        return self.texts if self.pairs is None else list(zip(self.texts, self.pairs, strict=True))
+
     def class_counts(self):
         """[C] texts of each class."""
         counts = Counter(self.labels)
@@ -50,6 +54,11 @@ class Task:
     test: Dataset
     splits: str  # where the three come from, in words
     unit: str | None = None  # what the labels are numbers of, if they are: a guess can then be near
+
+    def seen_in_training(self, dataset):
+        """How many texts of another data set stand in train or validation, too."""
+        known = {*self.train.wholes(), *self.validation.wholes()}
+        return sum(text in known for text in dataset.wholes())
 
 
 def label_names(rows):

@@ -47,7 +47,10 @@ def also_tests(record):
             cells = [percent(mean.get(key), std.get(key)) for key, _ in FIGURES[:-1]]
             cells += [plain(mean.get(key), std.get(key)) for key in ("auroc", "log_loss")]
             rows.append([TITLES[row], *cells])
-        note = f"The same classifiers on {name}, {one['texts']:,} texts that none of them was trained or chosen on."
+        note = f"The same classifiers on {name}, {one['texts']:,} texts"
+        note += f", {one['seen']:,} of them in train or validation, too." if one["seen"] else (
+            " that none of them was trained or chosen on."
+        )
         blocks.append(table([name, *(title for _, title in FIGURES), "log loss"], rows, note))
     return blocks
 

@@ -16,7 +16,7 @@ in the order of `labels`; what is said of one classifier is said of the row's ke
     lead          the same for the two most accurate rows, with their names: {"first", "second", ...}
     chosen        what validation decided, lines    groups       {group: {"texts", row: accuracy}}, and group_column
     unit          what the labels are numbers of, or None;   rows then hold mean_absolute_error
-    also_tests    {name: {"texts", "rows": as above}}, further test sets
+    also_tests    {name: {"texts", "seen" (of them, in training), "rows": as above}}, further test sets
     roc           {row: {"x": [P], "y": [P]}}       training     {"epochs", "updates": {seed: [records of log.jsonl]}}
     sweep         `sweep.row_of` each trial, or None
     data          `data_facts.gather_data`'s record
@@ -81,9 +81,7 @@ def gather(job, results, features=None, explained=None):
         record["groups"] = tables.by_group(run.labels, [legible(group, 40) for group in test.groups], by_seed)
         record["group_column"] = job.options.group_column or REVIEWS_GROUP
     record["unit"] = job.task.unit
-    record["also_tests"] = {
-        legible(name, 40): {"texts": len(dataset), "rows": run.rows_on(name)} for name, dataset in job.also.items()
-    }
+    record["also_tests"] = run.also_tests()
     record["roc"] = {
         name: roc_curve(run.labels, values) for name, values in run.probabilities.items() if name != "majority"
     }
@@ -140,6 +138,15 @@ class Run:
             rows[name] = compact(next(iter(self.results[name].values()))["row"])
         return rows
 
+    def also_tests(self):
+        """{name: {"texts", "seen" (of them, in training), "rows"}} of further test sets."""
+        return {
+            legible(name, 40): {
+                "texts": len(dataset), "seen": self.task.seen_in_training(dataset), "rows": self.rows_on(name)
+            }
+            for name, dataset in self.job.also.items()
+        }  # fmt: skip
+
     def rows_on(self, name):
         """{row: figures} on a further test set, those of several seeds with mean and spread."""
         rows = {
@@ -149,16 +156,20 @@ class Run:
         return rows | {row: rows[row].get("mean", rows[row]) for row in ("majority", "bag-of-words")}
 
     def difference(self, one, other):
-        """Accuracy of `other` minus that of `one`: {"points", "low", "high"}, shares; None when one of them is
-        missing.
+        """Accuracy of `other` minus that of `one`: {"points", "low", "high", "seeds"}, the first three as shares; None
+        when one of them is missing.
 
-        With several seeds, of their means: the interval, which is of the seed that is kept, lies around them.
+        With several seeds, of their means: the interval is that of the seed that is kept, laid around them, and wider
+        by what the mean of so few seeds leaves open (Student's t; the two doubts add up as their squares).
         """
         if not {one, other} <= set(self.predictions):
             return None
-        points, low, high = metrics.paired_bootstrap(self.labels, self.predictions[one], self.predictions[other])
-        means = float(np.mean(self.accuracies(other)) - np.mean(self.accuracies(one)))
-        return {"points": means, "low": low - points + means, "high": high - points + means}
+        points, low, high = bootstrap(self.labels, self.predictions[one], self.predictions[other])
+        gaps = np.subtract(self.accuracies(other), self.accuracies(one))  # of a row that no seed enters, with its one
+        means, seeds = float(gaps.mean()), len(gaps)
+        doubt = metrics.student_t(seeds - 1) * float(gaps.std(ddof=1)) / seeds**0.5 if seeds > 1 else 0.0
+        return {"points": means, "low": means - float(np.hypot(points - low, doubt)),
+                "high": means + float(np.hypot(high - points, doubt)), "seeds": seeds}  # fmt: skip
 
     def lead(self):
         """How far the most accurate row is ahead of the second (means over seeds decide which they are)."""
@@ -168,6 +179,20 @@ class Run:
     def accuracies(self, name):
         """[accuracy of each seed]."""
         return [result["row"]["accuracy"] for result in self.results[name].values()]
+
+
+def bootstrap(labels, one, other):
+    """`metrics.paired_bootstrap`, also where all the texts that tell the two apart speak for one of them.
+
+    Draws of such texts know of no other outcome, and would be sure after the first. So one more text is made up for
+    each side: then it takes six of them and none against to leave luck out, as an exact sign test does.
+    """
+    outcome = (other == labels).astype(int) - (one == labels)
+    points, low, high = metrics.paired_bootstrap(labels, one, other)
+    if outcome.any() and not (outcome.min() < 0 < outcome.max()):
+        labels, one, other = np.append(labels, [0, 0]), np.append(one, [0, 1]), np.append(other, [1, 0])
+        _, low, high = metrics.paired_bootstrap(labels, one, other)
+    return points, min(low, points), max(high, points)
 
 
 def compact(row):
@@ -236,6 +261,7 @@ def gather_calibration(run, name):
     validation = run.result(name).get("validation_probabilities")
     if validation is not None:
         found["temperature"] = calibration.fit_temperature(run.task.validation.labels, np.array(validation))
+    if found["temperature"]:
         cooled = calibration.apply_temperature(probabilities, found["temperature"])
         found["log_loss_after"] = metrics.log_loss(labels, cooled)
     return found
@@ -244,10 +270,8 @@ def gather_calibration(run, name):
 def gather_label_errors(run, calibrated, features):
     """Suspected labels of test, by the best trained row, and of train, by five folds on the frozen features."""
     name = "finetuned" if "finetuned" in run.results else run.best
-    probabilities = run.probabilities[name]
     temperature = calibrated.get(name, {}).get("temperature")
-    if temperature:
-        probabilities = calibration.apply_temperature(probabilities, temperature)
+    probabilities = calibration.apply_temperature(run.probabilities[name], temperature)
     record = {"row": name, "test": list_suspects(run.task.test, probabilities, run.label_names)}
     if features is not None:
         out_of_fold = label_errors.out_of_fold(features["train"], run.task.train.labels, len(run.label_names))

@@ -7,6 +7,7 @@ that cannot be read is told on standard error with its line, the others come out
 
 import argparse
 import csv
+import io
 import json
 import re
 import sys
@@ -101,8 +102,10 @@ def find_texts(options, pairs):
     if sys.stdin is None:
         raise UserError("standard input is closed; give texts as arguments, or --file")
     if not hasattr(sys.stdin, "buffer"):  # a program has put its own text there
-        return "standard input, line", texts_of_list(sys.stdin.read().split("\n"), pairs)
-    return "standard input, line", texts_of_stream(sys.stdin.buffer, pairs)
+        stream = io.BytesIO(sys.stdin.read().encode("utf-8", "surrogatepass"))
+    else:
+        stream = sys.stdin.buffer
+    return "standard input, line", texts_of_stream(stream, pairs)
 
 
 def classify(classifier, options, write, source, chunks):
@@ -166,6 +169,8 @@ def prompt(classifier, options, write):
         if not line:
             print(file=sys.stderr)
             return 0
+        if not line.strip():
+            continue
         for [text] in texts_of_list([line.rstrip("\r\n")], classifier.reads_pairs):
             if text.problem:
                 print(f"error: {one_line(text.problem)}", file=sys.stderr)
@@ -197,12 +202,18 @@ def write_text(answer, classifier, is_first):
 
 def write_csv(answer, classifier, is_first):
     """A row: text, its pair, label and every label's probability."""
-    table = csv.writer(sys.stdout, lineterminator="\n")
     names = ["text", "text_pair"] if classifier.reads_pairs else ["text"]
     if is_first:
-        table.writerow([*names, "label", *(f"score_{name}" for name in classifier.label_names)])
+        print(csv_line([*names, "label", *(f"score_{name}" for name in classifier.label_names)]))
     texts = [csv_text(answer[name]) for name in names]
-    table.writerow([*texts, csv_text(answer["label"]), *(f"{value:.6f}" for value in answer["scores"])])
+    print(csv_line([*texts, csv_text(answer["label"]), *(f"{value:.6f}" for value in answer["scores"])]))
+
+
+def csv_line(cells):
+    """A row without its end. The writer quotes a carriage return only where its own lines end with one."""
+    line = io.StringIO(newline="")
+    csv.writer(line).writerow(cells)
+    return line.getvalue().removesuffix("\r\n")
 
 
 def write_jsonl(answer, classifier, is_first):

@@ -68,6 +68,14 @@ def test_a_missing_column_comes_with_the_flag_that_names_it(header, flag, missin
     assert all(name in message for name in header.split(","))
 
 
+@pytest.mark.parametrize(
+    "words", [["--text-column", "text_pair"], ["--pair-column", "text"], ["--text-column", "label"]]
+)
+def test_a_column_is_not_two_things_at_once(words, refuse, tmp_path):
+    path = table(tmp_path / "mine.csv", [f"a {i},b {i},{i % 2}" for i in range(20)], "text,text_pair,label")
+    assert "a text, its pair and its label stand in three columns" in refuse(path, *words)
+
+
 def test_a_second_text_column_that_was_asked_for_has_to_be_there(refuse, tmp_path):
     path = table(tmp_path / "mine.csv")
     message = refuse(path, "--pair-column", "premise")

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from small_data import REVIEWS, every_text, labelled, review_folder, write_csv
 
-from minibert.data import Columns, balanced_weights, load_task
+from minibert.data import Columns, balanced_weights, load_task, texts_of_file
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -295,3 +295,29 @@ def test_mrpc_has_its_published_size(data_folder):
     assert len(task.train) + len(task.validation) == 4_076
     assert task.train.class_counts()[1] + task.validation.class_counts()[1] == 2_753
     assert task.test.class_counts() == [1_725 - 1_147, 1_147]
+
+
+@pytest.mark.parametrize("name", ["MINE.CSV", "mine.Csv"])
+def test_a_suffix_may_be_in_capitals(name, tmp_path):
+    path = write_csv(tmp_path / name, [f"text {i},{'ab'[i % 2]}" for i in range(20)])
+    assert load_task(str(path)).train.label_names == ["a", "b"]
+    [texts] = texts_of_file(path, Columns(), pairs=False)
+    assert [text.text for text in texts] == [f"text {i}" for i in range(20)]
+
+
+def test_a_label_folder_that_is_locked_is_not_passed_over(tmp_path, monkeypatch):
+    for label in "ab":
+        for i in range(6):
+            path = tmp_path / "mine" / "train" / label / f"{i}.txt"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"text {label} {i}")
+    listed = type(path).iterdir
+
+    def locked(folder):
+        if folder.name == "b":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return listed(folder)
+
+    monkeypatch.setattr(type(path), "iterdir", locked)
+    with pytest.raises(PermissionError, match="Permission denied"):
+        load_task(str(tmp_path / "mine"))

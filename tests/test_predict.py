@@ -112,7 +112,6 @@ def test_a_classifier_of_pairs_wants_a_tab_and_gets_both_texts(pair_run, capsys)
         (["no/such/run/anywhere", "good"], "no such folder"),
         (["RUN", "--file", "absent.txt"], "absent.txt: no such file"),
         (["RUN", "good", "--file", "texts.txt"], "one or the other"),
-        (["RUN", " "], "no text to classify"),
         (["RUN", "good", "--format", "xml"], "--help"),
         (["RUN", "good", "--format", "csv", "--explain"], "use --format jsonl"),
         (["RUN", "good", "--label", "none"], "--label none: this classifier's labels are LABEL_0, "),
@@ -366,3 +365,17 @@ def test_a_model_whose_numbers_are_not_finite_says_so_in_one_line(run):
         next(classifier.classifier.head.parameters()).fill_(float("nan"))
     with pytest.raises(UserError, match="not finite.*--precision fp32"):
         classifier.probabilities(["a text"])
+
+
+def test_an_empty_argument_is_told_and_the_others_are_answered(run, capsys):
+    assert predict.main([str(run), "good film", " "]) == 2
+    out, err = capsys.readouterr()
+    assert "text 2: is empty" in err and len(out.splitlines()) == 1
+
+
+def test_a_carriage_return_within_a_text_does_not_end_its_row(run, tmp_path, capsys):
+    (tmp_path / "texts.jsonl").write_text('{"text": "good\\rfilm"}\n{"text": "dull\\r\\nfilm"}\n')
+    predict.main([str(run), "--file", str(tmp_path / "texts.jsonl"), "--format", "csv"])
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out, newline="")))
+    assert [row["text"] for row in rows] == ["good\rfilm", "dull\r\nfilm"]
+    assert all(row["label"].startswith("LABEL_") for row in rows)

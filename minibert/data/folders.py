@@ -50,15 +50,20 @@ def read_label_folders(folder):
     return parts
 
 
+def text_files(folder):
+    """The paths of its LABEL/*.txt, sorted. Raises OSError: `Path.glob` would pass over a folder that is locked."""
+    labels = [path for path in folder.iterdir() if path.is_dir() and path.name != UNLABELLED]
+    return sorted(path for label in labels for path in label.iterdir() if path.suffix == ".txt")
+
+
 def read_labels(folder, root):
     """Rows of a folder with LABEL/*.txt; what names each text is its path within `root`."""
     rows = []
-    for path in tqdm(sorted(folder.glob("*/*.txt")), desc=f"reading {folder.name}", leave=False, disable=None):
-        if path.parent.name != UNLABELLED:
-            text = read_text(path)
-            if not text.strip():
-                raise UserError(f"{path}: is empty")
-            rows.append(Row(path.relative_to(root).as_posix(), text, None, path.parent.name))
+    for path in tqdm(text_files(folder), desc=f"reading {folder.name}", leave=False, disable=None):
+        text = read_text(path)
+        if not text.strip():
+            raise UserError(f"{path}: is empty")
+        rows.append(Row(path.relative_to(root).as_posix(), text, None, path.parent.name))
     if not rows:
         raise UserError(f"{folder}: no LABEL/*.txt files in it")
     return rows

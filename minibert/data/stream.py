@@ -35,9 +35,9 @@ def texts_of_file(path, columns, pairs):
     """
     check_file(path)
     with open(path, "rb") as file:
-        if path.suffix in (".csv", ".tsv"):
+        if path.suffix.lower() in (".csv", ".tsv"):
             yield from chunks(delimited_texts(path, file, columns, pairs))
-        elif path.suffix in FILE_TYPES:
+        elif path.suffix.lower() in FILE_TYPES:
             yield from chunks(json_texts(lines_of(file), columns, pairs))
         else:
             yield from chunks(line_text(*line, pairs) for some in blocks_of_lines(file) for line in some)
@@ -51,9 +51,15 @@ def texts_of_stream(stream, pairs):
 
 def texts_of_list(texts, pairs):
     """The same of a list of texts, those of a command line."""
-    yield from chunks(line_text(number, text.encode("utf-8", "surrogateescape"), pairs)
-                      if not has_lone_surrogate(text) else NewText(number, text, problem="holds half a surrogate pair")
-                      for number, text in enumerate(texts, 1) if text.strip())  # fmt: skip
+    yield from chunks(text_of_argument(number, text, pairs) for number, text in enumerate(texts, 1))
+
+
+def text_of_argument(number, text, pairs):
+    if not text.strip():
+        return NewText(number, text, problem="is empty")
+    if has_lone_surrogate(text):
+        return NewText(number, text, problem="holds half a surrogate pair")
+    return line_text(number, text.encode("utf-8", "surrogateescape"), pairs)
 
 
 def chunks(texts):
@@ -146,7 +152,7 @@ def delimited_texts(path, file, columns, pairs):
     csv.field_size_limit(LONGEST)
     lines = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
     tab = {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
-    reader = csv.reader(lines, **({"strict": True} if path.suffix == ".csv" else tab))
+    reader = csv.reader(lines, **({"strict": True} if path.suffix.lower() == ".csv" else tab))
     header, number = None, 1
     while True:
         start = number

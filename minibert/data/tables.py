@@ -47,8 +47,10 @@ def read_table(path, columns):
     text = read_text(path)
     if not text.strip():
         raise UserError(f"{path}: is empty")
-    read_rows = read_jsonl if path.suffix == ".jsonl" else read_delimited
+    read_rows = read_jsonl if path.suffix.lower() == ".jsonl" else read_delimited
     wanted = {columns.text: "--text-column", columns.pair: "--pair-column", columns.label: "--label-column"}
+    if len(wanted) < 3:
+        raise UserError(f"{path}: {', '.join(wanted.values())}: a text, its pair and its label stand in three columns")
     if columns.group:
         wanted[columns.group] = "--group-column"
     rows, shared = [], {}
@@ -86,7 +88,7 @@ def read_delimited(path, text):
     """(line number, {column: value}) of a .csv or .tsv text whose first line names the columns."""
     csv.field_size_limit(sys.maxsize)  # the default refuses texts of more than 131,072 characters
     lines = (match[0] for match in LINES.finditer(text))
-    if path.suffix == ".csv":
+    if path.suffix.lower() == ".csv":
         reader = csv.reader(lines, strict=True)
     else:
         reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)

@@ -56,7 +56,7 @@ def load_also_test(path, train, columns=None):
     path: a .csv/.tsv/.jsonl file with columns as in `load_task`, or a folder of LABEL/*.txt. Raises UserError.
     """
     path, columns, names = Path(path), replace(columns or Columns(), group=None), train.label_names
-    if not path.is_dir() and path.suffix not in FILE_TYPES:
+    if not path.is_dir() and path.suffix.lower() not in FILE_TYPES:
         raise UserError(f"{path}: --also-test takes a {'/'.join(FILE_TYPES)} file or a folder of LABEL/*.txt")
     rows = read_labels(path, path.parent) if path.is_dir() else read_table(path, columns)
     if (rows[0].pair is None) != (train.pairs is None):
@@ -87,7 +87,7 @@ def read_parts(task, data, columns, sample):
         raise UserError(f"--data goes with {', '.join(TASKS)}; {shown(task)} is none of them")
     if task and Path(task).is_dir():
         return read_folder(Path(task), columns)
-    if Path(task).suffix in FILE_TYPES:
+    if Path(task).suffix.lower() in FILE_TYPES:
         return {"train": read_table(Path(task), columns)}, Path(task).name
     raise UserError(f"{shown(task)} is no task ({', '.join(TASKS)}), no {'/'.join(FILE_TYPES)} file and no folder")
 

@@ -68,10 +68,11 @@ def read_encoder(folder, fast=True, dtype=torch.float32):
 def encoder_from(folder, config, fast=True, dtype=torch.float32):
     """`read_encoder` of a folder whose config.json has been read."""
     tensors = read_tensors(folder)
-    has_pooler = any(name.endswith("pooler.dense.weight") for name in tensors)
+    names = encoder_names(config.family)
+    has_pooler = "pooler.dense" in names and any(name.endswith("pooler.dense.weight") for name in tensors)
     with torch.device("meta"):  # shapes only: the numbers come from the checkpoint
         encoder = build_encoder(config, has_pooler, fast)
-    encoder.account = fill(encoder, tensors, encoder_names(config.family), folder, dtype=dtype)
+    encoder.account = fill(encoder, tensors, names, folder, dtype=dtype)
     if config.family == "bert" and not has_pooler:
         encoder.account.missing.append("pooler.dense (this checkpoint was saved without one)")
     return encoder.eval()
@@ -161,6 +162,7 @@ def classifier_from(folder, values, fast=True):
     config = EncoderConfig.from_dict(values, f"{folder}/config.json")
     if not holds_classifier(values):
         raise UserError(f"{folder}: holds no classifier (architectures: {shown(values.get('architectures'))})")
+    check_problem_type(values, folder)
     extra = read_extra(values, folder)
     if extra.get("max_length", 0) > config.longest:
         raise UserError(
@@ -178,6 +180,16 @@ def classifier_from(folder, values, fast=True):
     names = classifier_names(config.family, classifier.is_native)
     classifier.account = fill(classifier, read_tensors(folder), names, folder, ignored)
     return classifier.eval(), extra
+
+
+def check_problem_type(values, folder):
+    """UserError for a classifier of transformers whose logits are not those of classes that exclude each other."""
+    kind = values.get("problem_type")
+    if kind not in (None, "single_label_classification"):
+        raise UserError(
+            f"{folder}/config.json: problem_type is {shown(kind)}; minibert reads single_label_classification, "
+            "where a text has one of several labels"
+        )
 
 
 def read_model(folder, fast=True):

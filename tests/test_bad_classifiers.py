@@ -40,6 +40,18 @@ def test_a_sound_folder_is_no_trouble(folder):
     assert set(load_classifier(folder).predict(TEXTS)) <= {"no", "yes"}
 
 
+@pytest.mark.parametrize("kind", ["multi_label_classification", "regression", 1])
+def test_logits_that_are_not_those_of_classes_are_refused(kind, folder):
+    change(folder / "config.json", problem_type=kind)
+    assert f"config.json: problem_type is {kind!r}" in refusal(folder)
+
+
+@pytest.mark.parametrize("kind", ["single_label_classification", None])
+def test_a_problem_type_of_classes_is_read(kind, folder):
+    change(folder / "config.json", problem_type=kind)
+    assert load_classifier(folder).predict(TEXTS)
+
+
 @pytest.mark.parametrize("value", [["no", "yes"], "no", 2, {"0": "no", "2": "yes"}, {"0": "no", "1": None}, {"0": 1}])
 def test_labels_that_are_no_table_of_texts_are_refused(value, folder):
     change(folder / "config.json", id2label=value)

@@ -100,6 +100,11 @@ def test_half_a_pooler_is_refused(bert):
     assert "missing tensor pooler.dense.bias" in load_error(bert)
 
 
+def test_a_distilbert_with_a_pooler_is_refused(distilbert):
+    edit(distilbert, lambda tensors: tensors.update({"pooler.dense.weight": torch.ones(2, 2)}))
+    assert "unknown tensor pooler.dense.weight" in load_error(distilbert)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_weights_of_another_precision_become_float32(dtype, distilbert):
     edit(distilbert, lambda tensors: tensors.update({name: tensor.to(dtype) for name, tensor in tensors.items()}))

@@ -7,7 +7,18 @@ import sys
 from pathlib import Path
 
 import pytest
-from distilling import FULL, SMALLEST, arguments, lines, save_teacher, tiny, wordpiece, write_lines
+from distilling import (
+    FULL,
+    SMALLEST,
+    arguments,
+    classifier,
+    lines,
+    pairs_file,
+    save_teacher,
+    tiny,
+    wordpiece,
+    write_lines,
+)  # fmt: skip
 
 from minibert.distill.__main__ import main, parse
 from minibert.plumbing.device import PRECISIONS
@@ -108,6 +119,26 @@ def test_a_classifier_that_reads_more_than_it_has_positions_is_refused(refuse, t
     values = read_json(tiny_bert / "config.json")
     write_json(tiny_bert / "config.json", values | {"minibert": {"max_length": 65}})
     assert f"{tiny_bert}/config.json: minibert section has max_length 65" in refuse(teacher=tiny_bert)
+
+
+@pytest.mark.parametrize(
+    "extra, more, message",
+    [
+        ({"windows": 4}, [], "reads 4 windows of a text"),
+        ({"max_length": 24}, ["--max-length", 8], "--max-length 8: the teacher reads 24 tokens; leave it out"),
+        ({"pairs": True}, [], "holds single texts, and the teacher reads pairs"),
+    ],
+)
+def test_a_classifier_that_would_read_otherwise_is_refused(extra, more, message, refuse, tmp_path):
+    model = classifier(tiny("bert", layers=4), "mean", "linear")
+    assert message in refuse(*more, teacher=save_teacher(model, tmp_path / "reader", extra=extra))
+
+
+def test_pairs_are_no_lesson_for_a_reader_of_single_texts(refuse, tmp_path):
+    model = classifier(tiny("bert", layers=4), "mean", "linear")
+    reader = save_teacher(model, tmp_path / "reader", extra={"pairs": False})
+    message = refuse(teacher=reader, text=pairs_file(tmp_path / "pairs.csv"))
+    assert "holds pairs, and the teacher reads single texts" in message
 
 
 def test_the_command_line_offers_the_precisions_in_which_something_learns():

@@ -26,6 +26,15 @@ def test_a_size_that_everything_fits_in_keeps_everything(size):
     assert choose_vocabulary(wordpiece(), ["bab"], size) == (list(range(14)), 1.0)
 
 
+def test_a_whole_vocabulary_of_any_kind_stays_as_it_is():
+    pieces = [(piece, -1.0) for piece in ("<s>", "<pad>", "</s>", "<unk>", "\u2581a", "b")]
+    backend = tokenizers.Tokenizer(tokenizers.models.Unigram(pieces, unk_id=3))  # as XLM-R and CamemBERT have
+    tokenizer = Tokenizer(backend, 64, "<s>", "</s>", "<pad>")
+    kept, share = choose_vocabulary(tokenizer, ["ab"], None)
+    assert (kept, share) == (list(range(6)), 1.0)
+    assert cut_tokenizer(tokenizer, kept) is tokenizer
+
+
 def test_a_size_that_is_too_small_names_the_smallest():
     with pytest.raises(ValueError, match="at least 9 pieces are needed"):
         choose_vocabulary(wordpiece(), ["bab"], 8)

@@ -21,12 +21,17 @@ def parse(argv):
 
     parser = Parser(
         prog="python -m minibert.distill",
-        description="Train a smaller DistilBERT to do what a bigger encoder or classifier does. No labels are needed.",
+        description="Train a smaller DistilBERT to do what a bigger encoder or classifier does. No label is learned.",
     )
     add = parser.add_argument
     add("teacher", help="Hub id, or folder of an encoder or a classifier")
-    add("text", help=f"a .txt file, one text per line; or {', '.join(TASKS)}, a file or a folder: its training texts")
+    add("text",
+        help=f"a .txt file, one text per line; or a task with labels, as finetune takes it ({', '.join(TASKS)}, a file "
+        "or a folder): all but its test texts")  # fmt: skip
     add("--data", metavar="PATH", help="local copy of a built-in task's data, instead of downloading it")
+    add("--text-column", default="text", help="of your own file: the column of texts")
+    add("--pair-column", default="text_pair", help="of your own file: the column of second texts, if it has one")
+    add("--label-column", default="label", help="of your own file: the column of labels")
     add("--limit", type=number(int, 2), metavar="N", help="use only N texts")
     add("--output", metavar="DIR", required=True, help="where the student goes")
     add_student_options(parser.add_argument_group("student"))
@@ -50,7 +55,8 @@ def add_training_options(group):
     add("--temperature", type=number(float, 0, low_open=True), default=2.0, help="softens the logits; 1 leaves them")
     add("--epochs", type=number(int, 1), default=3, help="passes over the text")
     add("--batch-size", type=number(int, 1), default=32, help="sequences per update")
-    add("--max-length", type=number(int, 5), default=128, help="tokens per sequence; longer texts are cut up")
+    add("--max-length", type=number(int, 5),
+        help="tokens per sequence; longer texts are cut up (default: 128, or what a classifier was trained to read)")
     add("--lr", type=number(float, 0, 1, low_open=True), default=1e-3, help="peak learning rate")
     add("--weight-decay", type=number(float, 0, 1), default=0.01, help="decoupled, on matrices only")
     add("--warmup", type=warmup, default=0.05, metavar="SHARE|UPDATES",

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from ..data import Columns
 from ..head import Classifier
 from ..load import read_model, read_tokenizer, save_classifier, save_encoder
 from ..plumbing import processes
@@ -171,15 +172,18 @@ class Lessons:
 
 def read_lessons(options, teacher):
     """Read the texts, choose the student's vocabulary, and encode the texts with it: `Lessons`. Raises UserError."""
-    texts, pairs = read_texts(options.text, options.data, options.limit)
-    if pairs is not None and not teacher.is_classifier:
+    columns = Columns(options.text_column, options.pair_column, options.label_column)
+    texts, pairs = read_texts(options.text, options.data, options.limit, columns)
+    if teacher.is_classifier:
+        check_reading(options, teacher, pairs is not None)
+    elif pairs is not None:
         texts, pairs = texts + pairs, None  # a bare encoder reads each text on its own
     try:
         kept, coverage = choose_vocabulary(teacher.tokenizer, texts + (pairs or []), options.vocab_size, options.quiet)
     except ValueError as error:
         raise UserError(f"--vocab-size {options.vocab_size}: {error}") from None
     tokenizer = cut_tokenizer(teacher.tokenizer, kept)
-    max_length = min(options.max_length, teacher.encoder.config.longest)
+    max_length = min(options.max_length or DistillSettings.max_length, teacher.encoder.config.longest)
     if teacher.is_classifier:  # what a classifier says about a part of a text is no target: it reads as it was trained
         max_length = teacher.extra.get("max_length", max_length)
         sequences = tokenizer.encode(texts, pairs, max_length, teacher.extra.get("truncation", "head"))
@@ -196,6 +200,18 @@ def read_lessons(options, teacher):
     ]
     fingerprint = hash_lessons(teacher.model, kept, sequences)
     return Lessons(kept, tokenizer, examples, held_out, max_length, fingerprint, facts)
+
+
+def check_reading(options, teacher, in_pairs):
+    """UserError where a classifier would read otherwise than it was trained to: its answers would be no targets."""
+    length, windows, pairs = (teacher.extra.get(name) for name in ("max_length", "windows", "pairs"))
+    if windows and windows > 1:
+        raise UserError(f"{teacher.name}: reads {windows} windows of a text, which a student cannot learn here")
+    if options.max_length and length and options.max_length != length:
+        raise UserError(f"--max-length {options.max_length}: the teacher reads {length} tokens; leave it out")
+    if pairs is not None and pairs != in_pairs:
+        kinds = ("single texts", "pairs")
+        raise UserError(f"{options.text}: holds {kinds[in_pairs]}, and the teacher reads {kinds[pairs]}")
 
 
 def hash_lessons(teacher, kept, sequences):

@@ -15,10 +15,10 @@ HELD_OUT_EVERY = 100  # of the sequences, one in this many is never trained on
 WATCHED_SEQUENCES = 512  # at most so many sequences show which neurons are busiest
 
 
-def read_texts(text, data=None, limit=None):
+def read_texts(text, data=None, limit=None, columns=None):
     """(texts, second texts or None): the lines of a .txt file, or a task's training and validation texts.
 
-    The labels are not used, and official test texts are never read from. Raises UserError.
+    Labels are there to leave the task's test texts out; they are not learned. Raises UserError.
     """
     if Path(text).suffix == ".txt":
         if data:
@@ -27,7 +27,7 @@ def read_texts(text, data=None, limit=None):
         if not texts:
             raise UserError(f"{text}: is empty; a .txt file holds one text per line")
         return texts[:limit], None
-    task = load_task(text, data, limit, sample=True)  # any texts will do, so a part of a data set will
+    task = load_task(text, data, limit, columns=columns, sample=True)  # any texts will do, so a part of a data set will
     pairs = None if task.train.pairs is None else task.train.pairs + task.validation.pairs
     return task.train.texts + task.validation.texts, pairs
 

@@ -64,6 +64,8 @@ def count_pieces(tokenizer, texts, quiet):
 
 def cut_tokenizer(tokenizer, kept):
     """The same tokenizer with only the pieces `kept` (the teacher's ids), renumbered in that order."""
+    if kept == list(range(len(tokenizer.backend.get_vocab()))):
+        return tokenizer
     state = json.loads(tokenizer.backend.to_str())
     renumbered = {old: new for new, old in enumerate(kept)}
     state["model"]["vocab"] = {token: renumbered[i] for token, i in state["model"]["vocab"].items() if i in renumbered}

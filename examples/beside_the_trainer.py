@@ -146,13 +146,8 @@ def difference(ours, theirs):
     parts = [statistics.variance(values) / len(values) for values in sides]
     doubts = [part**2 / (len(values) - 1) for part, values in zip(parts, sides, strict=True)]
     freedom = sum(parts) ** 2 / max(1e-12, sum(doubts))
-    return statistics.mean(ours) - statistics.mean(theirs), student(int(freedom)) * math.sqrt(sum(parts))
-
-
-def student(freedom):
-    """The 97.5th percentile of Student's t distribution."""
-    table = (12.71, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
-    return table[min(max(freedom, 1), len(table)) - 1]
+    half = metrics.student_t(max(1, int(freedom))) * math.sqrt(sum(parts))
+    return statistics.mean(ours) - statistics.mean(theirs), half
 
 
 def show(rows):

@@ -86,6 +86,8 @@ class Site:
         unknown = set(asked) - {"text", "pair", "label"}
         if unknown:
             raise ValueError(f"there is text, pair and label, but no {sorted(unknown)[0]}")
+        if asked.get("pair") and not self.reads_pairs:
+            raise ValueError("this classifier reads single texts; leave pair out")
         answers = self.ask_all({"pair": "", "label": "", "text": ""} | asked)
         return {answer.pop("name").lower(): answer for answer in map(dict, answers)}
 

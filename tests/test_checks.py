@@ -13,7 +13,8 @@ from minibert.data import load_task
 from minibert.plumbing.files import write_checked_json
 from minibert.report import calibration, checks, copies, label_errors, surface, telling_words
 from minibert.report.data_facts import count_pieces
-from minibert.report.gather import gather
+from minibert.report.gather import Run, bootstrap, gather
+from minibert.report.words import collapse_warning
 
 
 @pytest.fixture(scope="module")
@@ -326,6 +327,47 @@ def test_overconfidence_is_found_and_cured_by_the_temperature():
     assert checks.calibration(calibration.expected_error(labels, cooled), "fine-tuned")["status"] == "clear"
 
 
+@pytest.mark.parametrize("gap", [0.0, 0.03, 0.1])
+def test_the_interval_of_the_calibration_error_holds_the_true_one(gap):
+    """Confidence from 0.6 to 1, right less often by the same gap everywhere: that gap is the true error."""
+    random, held = np.random.default_rng(0), 0
+    for _ in range(40):
+        confidence = random.uniform(0.6, 1, 300)
+        labels = (random.random(300) > confidence - gap).astype(int)
+        told = calibration.expected_error(labels, np.stack([confidence, 1 - confidence], 1))
+        held += told["low"] <= gap + 1e-9 and gap <= told["high"]
+    assert held >= 36
+
+
+def test_where_every_text_is_right_no_temperature_is_the_best():
+    labels, probabilities = [0, 1, 1], np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7]])
+    assert calibration.fit_temperature(labels, probabilities) is None
+    assert (calibration.apply_temperature(probabilities, None) == probabilities).all()
+
+
+def test_labels_are_not_suspected_because_classes_are_many():
+    """Right labels, and features that know little of them: with 40 classes each has a fortieth anyway."""
+    labels = np.repeat(np.arange(40), 25)
+    features = np.random.default_rng(0).normal(size=(1000, 16)) + 0.3 * np.eye(40)[labels][:, :16]
+    probabilities = label_errors.out_of_fold(features, labels, 40)
+    assert len(label_errors.suspects(labels, probabilities)) <= 20
+
+
+def test_a_classifier_that_says_one_thing_hears_likely_causes():
+    names, same = ["a", "b"], np.zeros(10, dtype=int)
+    assert "learning rate" in collapse_warning("finetuned", same, names)
+    assert "learning rate" not in collapse_warning("bag-of-words", same, names)
+
+
+def test_a_test_set_of_one_class_is_no_collapse(tokenizer, tmp_path):
+    task = make_task((100, 40, 40))
+    test = task.test.select([i for i, label in enumerate(task.test.labels) if label == 0])
+    task = replace(task, test=test)
+    job, results = make_run(tmp_path, tokenizer, task, skills=(9.0, 9.0, 9.0))
+    record, _ = gather(job, results, make_features(task))
+    assert not [note for note in record["notes"] if note.startswith("WARNING")]
+
+
 def test_the_calibration_error_of_a_small_example_by_hand():
     """Two bins: 0.9 sure and right half the time, 0.6 sure and always right: 0.5 x 0.4 + 0.5 x 0.4."""
     probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.6, 0.4]])
@@ -345,8 +387,45 @@ def test_a_difference_within_the_spread_of_seeds_is_found():
     clear, unclear = {"points": 0.05, "low": 0.03, "high": 0.07}, {"points": 0.05, "low": -0.01, "high": 0.11}
     assert checks.difference(clear)["status"] == "clear"
     assert checks.difference(unclear)["status"] == "found"
-    assert checks.difference(clear, spread=0.01, seeds=3)["status"] == "clear"
-    assert checks.difference(clear, spread=0.06, seeds=3)["status"] == "found"
+    assert "over 3 seeds it varies by 1.00" in checks.difference(clear, spread=0.01, seeds=3)["sentence"]
+
+
+class Rows:
+    """As much of a `gather.Run` as a difference reads: right answers of two rows on 400 texts, several seeds each."""
+
+    def __init__(self, one, other):
+        self.labels, self.right = np.zeros(400, dtype=int), {"one": one, "other": other}
+        self.predictions = {name: (np.arange(400) >= rows[0]).astype(int) for name, rows in self.right.items()}
+
+    def accuracies(self, name):
+        return [right / 400 for right in self.right[name]]
+
+
+def test_the_interval_of_a_difference_knows_how_far_seeds_are_apart():
+    single = Run.difference(Rows([320], [380]), "one", "other")
+    assert single["points"] == pytest.approx(0.15) and 0.1 < single["low"] < 0.15 < single["high"] < 0.2
+    agreeing = Run.difference(Rows([320] * 3, [380, 380, 380]), "one", "other")
+    assert agreeing["low"] == pytest.approx(single["low"]) and agreeing["seeds"] == 3
+    apart = Run.difference(Rows([320] * 3, [380, 330, 340]), "one", "other")  # +15, +2.5, +5: a mean of 7.5
+    assert apart["points"] == pytest.approx(0.075) and apart["low"] < 0 < apart["high"]
+    assert apart["points"] - apart["low"] > 4.303 * np.std([0.15, 0.025, 0.05], ddof=1) / 3**0.5
+
+
+@pytest.mark.parametrize("texts", [40, 400])
+def test_a_handful_of_texts_that_all_speak_for_one_side_are_no_proof(texts):
+    """The exact sign test: five of five have p = 0.0625, six of six 0.03125."""
+    labels, other = np.zeros((2, texts), dtype=int)
+    for count, proof in ((1, False), (5, False), (6, True)):
+        one = (np.arange(texts) < count).astype(int)
+        points, low, high = bootstrap(labels, one, other)
+        assert points == pytest.approx(count / texts) and low <= points <= high
+        assert (low > 0) == proof
+        assert bootstrap(labels, other, one)[0] == -points
+
+
+def test_equal_answers_differ_by_nothing():
+    labels = np.arange(40) % 2
+    assert bootstrap(labels, labels, labels) == (0, 0, 0)
 
 
 @pytest.mark.parametrize(

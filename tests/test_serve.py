@@ -97,6 +97,19 @@ def test_the_page_shows_the_answers_and_then_the_change(server):
     assert len(changes) == 6 and abs(sum(changes[:3])) < 0.2 and any(changes)
 
 
+def test_a_pair_for_a_classifier_of_single_texts_is_refused(server):
+    status, answer = send_json(server, {"text": "good film", "pair": "bad film"})
+    assert status == 400 and "single texts" in answer["error"]
+
+
+def test_a_path_that_is_none_is_refused(server, capsys):
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=10) as connection:
+        host = f"127.0.0.1:{server.server_port}"
+        connection.sendall(f"GET http://[ HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        assert connection.recv(4096).startswith(b"HTTP/1.1 400")
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 def test_hostile_texts_are_escaped_cut_and_answered(server, text):
     status, _, page = send_form(server, text=text, label="", before=HOSTILE[0])

@@ -71,7 +71,7 @@ class Handler(BaseHTTPRequestHandler):
             self.check_origin()
             body = self.read_body()
             kind = self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-            status, headers, text = self.server.answer(self.command, urlsplit(self.path).path, kind, body)
+            status, headers, text = self.server.answer(self.command, self.read_path(), kind, body)
         except Refused as refused:
             self.close_connection = True  # there may be a body that nobody has read
             status, headers, text = refused.status, {"Content-Type": "text/plain; charset=utf-8"}, f"{refused}\n"
@@ -90,6 +90,12 @@ class Handler(BaseHTTPRequestHandler):
             raise Refused(403, "another site's page cannot ask here")
         if self.headers.get("Sec-Fetch-Site", "none") == "cross-site" and self.command != "GET":
             raise Refused(403, "another site's page cannot ask here")
+
+    def read_path(self):
+        try:
+            return urlsplit(self.path).path
+        except ValueError:  # "http://[", which is no address
+            raise Refused(400, "that is no path") from None
 
     def read_body(self):
         if self.headers.get("Transfer-Encoding"):

@@ -30,16 +30,21 @@ def reliability(labels, probabilities):
 
 
 def expected_error(labels, probabilities, seed=0):
-    """{"error", "low", "high", "chance"}: the expected calibration error, its 95% interval over test texts (bootstrap),
-    and the error that a perfectly calibrated classifier stays under in 95 of 100 test sets (Broecker and Smith 2007).
+    """{"error", "low", "high", "chance"}: the expected calibration error, an interval that holds the true one in at
+    least 95 of 100 test sets, and the error that a perfectly calibrated classifier stays under in 95 of 100 (Broecker
+    and Smith 2007).
+
+    Chance adds to the error of every bin, so errors of resampled texts are too large, and their quantiles no interval.
+    But no error is further from the true one than the gaps of all bins together are: that distance is resampled.
     """
     confidence, right, bins = _bins(labels, probabilities)
     random, texts = np.random.default_rng(seed), len(confidence)
+    gaps = _gaps(confidence, right, bins)
     drawn = [random.integers(texts, size=texts) for _ in range(DRAWS if texts <= 5000 else DRAWS // 5)]
-    resampled = [_error(confidence[rows], right[rows], bins[rows]) for rows in drawn]
-    calibrated = [_error(confidence, random.random(texts) < confidence, bins) for _ in drawn]
-    low, high = np.quantile(resampled, [0.025, 0.975])
-    return {"error": _error(confidence, right, bins), "low": float(low), "high": float(high),
+    distances = [np.abs(_gaps(confidence[rows], right[rows], bins[rows]) - gaps).sum() for rows in drawn]
+    calibrated = [np.abs(_gaps(confidence, random.random(texts) < confidence, bins)).sum() for _ in drawn]
+    error, far = float(np.abs(gaps).sum()), float(np.quantile(distances, 0.95))
+    return {"error": error, "low": max(0.0, error - far), "high": min(1.0, error + far),
             "chance": float(np.quantile(calibrated, 0.95))}  # fmt: skip
 
 
@@ -51,14 +56,16 @@ def _bins(labels, probabilities):
     return confidence, right, np.minimum((confidence * BINS).astype(int), BINS - 1)
 
 
-def _error(confidence, right, bins):
-    """Sum over bins of |sum of confidence - sum of right| / N."""
-    gaps = np.bincount(bins, weights=confidence - right, minlength=BINS)
-    return float(np.abs(gaps).sum() / len(confidence))
+def _gaps(confidence, right, bins):
+    """Of each bin (sum of confidence - sum of right) / N: [BINS]."""
+    return np.bincount(bins, weights=confidence - right, minlength=BINS) / len(confidence)
 
 
 def fit_temperature(labels, probabilities):
-    """The temperature that makes the log loss on these (validation) texts smallest, by golden section."""
+    """The temperature that makes the log loss on these (validation) texts smallest, by golden section.
+
+    None where there is none: with every text right the loss falls without end as the temperature goes to 0.
+    """
     low, high = np.log(TEMPERATURES)
     step = (np.sqrt(5) - 1) / 2
     inner = [high - step * (high - low), low + step * (high - low)]
@@ -72,7 +79,8 @@ def fit_temperature(labels, probabilities):
             low, inner[0], losses[0] = inner[0], inner[1], losses[1]
             inner[1] = low + step * (high - low)
             losses[1] = _loss_at(labels, probabilities, inner[1])
-    return float(np.exp((low + high) / 2))
+    temperature = float(np.exp((low + high) / 2))
+    return temperature if temperature > 1.01 * TEMPERATURES[0] else None
 
 
 def _loss_at(labels, probabilities, log_temperature):
@@ -80,7 +88,12 @@ def _loss_at(labels, probabilities, log_temperature):
 
 
 def apply_temperature(probabilities, temperature):
-    """softmax(logits / temperature), from softmax(logits): the two differ by a constant per text, which cancels."""
+    """softmax(logits / temperature), from softmax(logits): the two differ by a constant per text, which cancels.
+
+    A temperature of None leaves them as they are.
+    """
+    if temperature is None:
+        return probabilities
     logs = np.log(np.maximum(probabilities, 1e-12)) / temperature
     raised = np.exp(logs - logs.max(1, keepdims=True))
     return raised / raised.sum(1, keepdims=True)

@@ -187,7 +187,7 @@ def classes(train_counts, label_names, predicted_counts=None, gold_counts=None):
     least = min(range(len(train_counts)), key=lambda i: train_counts[i])
     if not rare and not forgotten:
         sentence = f"Each class has {RARE} training texts or more"
-        sentence += " and is predicted for some test text" if predicted_counts is not None else ""
+        sentence += ", and each that is in test is predicted for some text" if predicted_counts is not None else ""
         return finding(name, False, train_counts[least], f"{train_counts[least]:,} texts", sentence + ".", "")
     parts = []
     if rare:
@@ -262,8 +262,8 @@ def calibration(told, title):
 def difference(told, spread=None, seeds=1):
     """Whether fine-tuned and frozen differ by more than luck.
 
-    told: {"points", "low", "high"}, the paired difference in accuracy and its interval over test texts; spread: the
-    standard deviation of the difference over seeds, None for one seed.
+    told: {"points", "low", "high"}, the paired difference in accuracy and its interval, over test texts and seeds;
+    spread: the standard deviation of the difference over seeds, None for one seed.
     """
     name = "fine-tuned against frozen"
     points = f"{100 * told['points']:+.2f} points"
@@ -271,9 +271,8 @@ def difference(told, spread=None, seeds=1):
     interval = f"95% interval {100 * told['low']:+.2f} to {100 * told['high']:+.2f}"
     sentence = f"Fine-tuned minus frozen is {points}, {interval}"
     if spread is not None:
-        noisy = abs(told["points"]) < 2 * spread / math.sqrt(seeds)
         sentence += f"; over {seeds} seeds it varies by {100 * spread:.2f}"
-        return finding(name, inside or noisy, told["points"], points, sentence + ".",
+        return finding(name, inside, told["points"], points, sentence + ".",
                        "more `--seeds`, and a larger test set if you have one")  # fmt: skip
     return finding(name, inside, told["points"], points, sentence + "; one seed.", "`--seeds 0,1,2,3,4`")
 

@@ -44,8 +44,8 @@ def balance(data):
         "Label balance",
         pictures.bars("Label balance", "Share of each class in train, validation and test, in %.", shown, series,
                       form="{:.1f}%"),
-        "Share of each class in %. The three sets should agree; a class with a few texts is learned badly and "
-        "measured badly.",
+        "Share of each class in %, and in numbers its texts. The three sets should agree; a class with a few texts is "
+        "learned badly and measured badly.",
         ["class", *data["balance"]], rows,
     )  # fmt: skip
 

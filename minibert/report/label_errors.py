@@ -15,7 +15,7 @@ from .calibration import apply_temperature, fit_temperature
 
 FOLDS = 5
 L2 = 1e-2  # on standardised features: firm enough that few iterations suffice
-DOUBT = 0.05  # a suspect's own label has at most this probability
+DOUBT = 1 / 19  # a suspect's own label has at most this share of its likeliest one's probability: of two, 5% and 95%
 
 
 def out_of_fold(features, labels, num_labels, seed=0):
@@ -47,6 +47,6 @@ def suspects(labels, probabilities):
     usual = np.array([probabilities[labels == c, c].mean() if (labels == c).any() else 1.0 for c in classes])
     believed = np.where(probabilities >= usual, probabilities, -1)  # [N, C]
     best, own = believed.argmax(1), probabilities[np.arange(len(labels)), labels]
-    found = (believed.max(1) > 0) & (best != labels) & (own <= DOUBT)
+    found = (believed.max(1) > 0) & (best != labels) & (own <= DOUBT * probabilities.max(1))
     order = np.argsort(own, kind="stable")
     return [(int(i), int(best[i])) for i in order if found[i]]

@@ -81,7 +81,7 @@ def confusion_table(confusion, label_names):
         return largest_confusions(cells, names)
     lines = [
         left("gold \\ predicted", start)
-        + "".join(right(name, min(width - 2, LABEL) + 2) for name, width in zip(names, widths, strict=True))
+        + "".join("  " + right(name, width - 2) for name, width in zip(names, widths, strict=True))
     ]
     for name, counts in zip(names, confusion, strict=True):
         cells = (right(f"{count:,}", width) for count, width in zip(counts, widths, strict=True))

@@ -38,22 +38,23 @@ def answer(record):
 
 
 def difference_words(difference):
-    """Fine-tuned minus frozen in a sentence. difference: {"points", "low", "high"}, shares of the test texts."""
+    """Fine-tuned minus frozen in a sentence. difference: as `gather.Run.difference` has it."""
     low, high = 100 * difference["low"], 100 * difference["high"]
     if low <= 0 <= high:
         verdict = "this test set cannot tell them apart"
     else:
         verdict = "fine-tuning is ahead" if low > 0 else "the frozen encoder is ahead"
+    over = "over test texts and seeds" if difference["seeds"] > 1 else "paired bootstrap over test texts"
     return (
         f"fine-tuned minus frozen: {100 * difference['points']:+.2f} points of accuracy, 95% interval {low:+.1f} to "
-        f"{high:+.1f} (paired bootstrap over test texts): {verdict}."
+        f"{high:+.1f} ({over}): {verdict}."
     )
 
 
 def notes(record, run):
     """Warnings, and which seed's predictions were kept: [lines]."""
     lines = [collapse_warning(name, run.predictions[name], record["labels"]) for name in run.predictions
-             if name not in ("majority", "untrained")]  # fmt: skip
+             if name not in ("majority", "untrained") and len(np.unique(run.labels)) > 1]  # fmt: skip
     lines = [line for line in lines if line]
     if len(record["seeds"]) > 1:
         chosen = ("frozen",) if record["refit"] else ("frozen", "finetuned")
@@ -74,10 +75,15 @@ def collapse_warning(name, predictions, label_names):
     classes = np.unique(predictions)
     if len(classes) > 1:
         return None
+    causes = "classes so uneven that --class-weights balanced is needed, or too few texts"
+    if name in ("finetuned", "ensemble"):
+        causes = (
+            "a learning rate too high (the encoder was destroyed) or too low, too few updates, classes so uneven that "
+            "--class-weights balanced is needed"
+        )
     return (
         f"WARNING: the {TITLES[name]} classifier predicts {label_names[classes[0]]!r} for every text. It learned "
-        "nothing beyond the majority. Likely causes: a learning rate too high (the encoder was destroyed) or too "
-        "low, too few updates, classes so uneven that --class-weights balanced is needed."
+        f"nothing beyond the majority. Likely causes: {causes}."
     )
 
 

@@ -13,7 +13,8 @@ from minibert.data import load_task
 from minibert.plumbing.files import write_checked_json
 from minibert.report import calibration, checks, copies, label_errors, surface, telling_words
 from minibert.report.data_facts import count_pieces
-from minibert.report.gather import Run, bootstrap, gather
+from minibert.report.gather import Run, bootstrap, gather, gather_training
+from minibert.report.training_section import by_update
 from minibert.report.words import collapse_warning
 
 
@@ -426,6 +427,29 @@ def test_a_handful_of_texts_that_all_speak_for_one_side_are_no_proof(texts):
 def test_equal_answers_differ_by_nothing():
     labels = np.arange(40) % 2
     assert bootstrap(labels, labels, labels) == (0, 0, 0)
+
+
+def test_a_length_that_tells_little_for_sure_does_not_hide_a_place_that_tells_more_for_sure():
+    length, place = {"auroc": 0.72, "error": 0.06, "label": 0}, {"auroc": 0.69, "error": 0.01, "label": 1}
+    told = checks.length_or_place(length, place, ["a", "b"])
+    assert told["status"] == "found" and "place in the file" in told["sentence"] and " b " in told["sentence"]
+    assert checks.length_or_place(length, None, ["a", "b"])["status"] == "clear"
+
+
+def test_seeds_that_stopped_at_different_updates_are_averaged_where_they_are(tmp_path, monkeypatch):
+    lines = [{"seed": seed, "epoch": 1, "update": 10 * i, "loss": 10.0 * i, "learning_rate": 1e-4, "gradient_norm": 1.0}
+             for seed, count in ((0, 310), (1, 290)) for i in range(1, count + 1)]  # fmt: skip
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    updates = gather_training(tmp_path / "log.jsonl")["updates"]
+    longer, shorter = ([one["update"] for one in updates[seed]] for seed in "01")
+    assert shorter[:-1] == longer[: len(shorter) - 1] and len(longer) <= 150
+    drawn = []
+    with monkeypatch.context() as patch:
+        patch.setattr("minibert.report.pictures.lines", lambda title, words, series, *more: drawn.append(series) or "")
+        by_update({"updates": updates}, "loss", "Loss", "loss", "How.")
+    [(*of_seeds, mean)] = drawn  # each loss is its update here, and a group's mean lies before its last
+    pairs = zip(mean["x"], mean["y"], strict=True)
+    assert all(abs(x - y - 10) < 0.1 for x, y in pairs if x not in (shorter[-1], longer[-1]))
 
 
 @pytest.mark.parametrize(

@@ -120,15 +120,15 @@ def length_or_place(length, place, label_names):
     told = [(what, one) for what, one in told if one]
     if not told:
         return left_out(name, "A single class has texts.")
-    what, worst = max(told, key=lambda pair: pair[1]["auroc"])
-    found = worst["auroc"] >= AUROC and worst["auroc"] - 0.5 > MARGIN * worst["error"]
+    found = [(what, one) for what, one in told if one["auroc"] >= AUROC and one["auroc"] - 0.5 > MARGIN * one["error"]]
+    what, worst = max(found or told, key=lambda pair: pair[1]["auroc"])
     label = label_names[worst["label"]]
     sentence = f"A text's {what} alone tells {label} from the rest with AUROC {worst['auroc']:.3f} (0.5 is chance)."
     advice = (
         "compare with accuracy by length on the page of the run: a classifier may count tokens" if what == "length" else
         "the file is sorted; harmless here, for batches are shuffled and splits go by a hash of the text"
     )  # fmt: skip
-    return finding(name, found, worst["auroc"], f"AUROC {worst['auroc']:.3f}", sentence, advice if found else "")
+    return finding(name, bool(found), worst["auroc"], f"AUROC {worst['auroc']:.3f}", sentence, advice if found else "")
 
 
 def shift(told):
@@ -255,7 +255,7 @@ def calibration(told, title):
         f"{percent(told['chance'])} in 95 of 100 such test sets."
     )
     advice = f"divide the logits by {told['temperature']:.2f} (fitted on validation)" if told.get("temperature") else ""
-    advice = advice or "fewer `--epochs`, or `--patience 1`"
+    advice = advice or "fewer `--epochs`"
     return finding("calibration", found, told["error"], f"{percent(told['error'])} points", sentence, advice)
 
 

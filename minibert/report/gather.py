@@ -238,14 +238,15 @@ def gather_training(path):
         for record in records:
             losses = [one["loss"] for one in updates.get(seed, ()) if one["epoch"] == record["epoch"]]
             record["training_loss"] = round(float(np.mean(losses)), 6) if losses else None
-    return {"epochs": epochs, "updates": {seed: thin_out(records) for seed, records in updates.items()}}
+    width = -(-max(map(len, updates.values()), default=1) // UPDATES)  # one for all, so that seeds stay side by side
+    return {"epochs": epochs, "updates": {seed: thin_out(records, width) for seed, records in updates.items()}}
 
 
-def thin_out(records):
-    """At most UPDATES records: means of neighbours, at the last one's update. Overflows of fp16 are left out."""
-    width = -(-len(records) // UPDATES)
-    finite = [record for record in records if all(np.isfinite(record[key]) for key in LOGGED)]
-    groups = [finite[i : i + width] for i in range(0, len(finite), width or 1)]
+def thin_out(records, width):
+    """Means of `width` neighbours, at the last one's update. Overflows of fp16 are left out."""
+    groups = [records[i : i + width] for i in range(0, len(records), width)]
+    finite = [[one for one in group if all(np.isfinite(one[key]) for key in LOGGED)] for group in groups]
+    groups = [group for group in finite if group]
     return [
         {"update": group[-1]["update"]} | {key: float(f"{np.mean([one[key] for one in group]):.5g}") for key in LOGGED}
         for group in groups

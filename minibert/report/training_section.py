@@ -92,10 +92,10 @@ def by_update(training, key, title, unit, how):
     ]  # fmt: skip
     longest = max(seeds.values(), key=len)
     if len(seeds) > 1:
-        means = [
-            (record["update"], words.mean_of([records[i][key] for records in seeds.values() if i < len(records)]))
-            for i, record in enumerate(longest)
-        ]
+        at = {}  # update -> values of the seeds that have it
+        for record in (record for records in seeds.values() for record in records):
+            at.setdefault(record["update"], []).append(record[key])
+        means = [(update, words.mean_of(values)) for update, values in sorted(at.items())]
         series.append({"name": "", "colour": "c-tuned", "x": [x for x, _ in means], "y": [y for _, y in means]})
         how += f" Thin lines are the {len(seeds)} seeds."
     step = max(1, len(longest) // 12)

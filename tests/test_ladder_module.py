@@ -56,6 +56,12 @@ def test_right_modules_of_other_styles_pass_and_pytorchs_own_layer_drops_once_mo
     assert any(said in note for note in notes), notes
 
 
+@pytest.mark.parametrize("name", ["Sublayers", "NormList", "SecondFirst"])
+def test_two_layer_norms_are_told_apart_whether_they_are_counted_from_0_or_from_1(name, capsys):
+    rows, _, code = climbed(capsys, MODULES / f"two_norms.py:{name}", "--rungs", "layer,bert_encoder")
+    assert code == 0 and failed(rows) == {}
+
+
 def changed_course(folder, old, new):
     """FILE:CLASS of a copy of the course's BertModel with a piece of text replaced."""
     for path in COURSE.glob("*.py"):

@@ -34,7 +34,8 @@ QUERY = "q query queries wq qlin qlinear qproj toq toqueries qw linearq fcq quer
 KEY = "k key keys wk klin klinear kproj tok tokeys kw lineark fck keyprojection keylayer".split()
 VALUE = "v value values val wv vlin vlinear vproj tov tovalues vw linearv fcv valueprojection valuelayer".split()
 OUT = "o out output wo outproj outlin proj projection dense unifyheads fc combine merge fcout projout".split()
-FIRST = "attention attn att mha sa self selfattn selfattention 1 norm1 ln1 first input in msa".split()
+# Of the two LayerNorms. No 1 among the first one's words: some count from 0, and the order of definition settles it.
+FIRST = "attention attn att mha sa self selfattn selfattention first input in msa".split()
 SECOND = "ff ffn mlp output out final feed forward feedforward 2 norm2 ln2 second linear pos positionwise".split()
 
 

@@ -3,11 +3,15 @@
 import json
 import re
 import shutil
+import sys
+import types
 from pathlib import Path
 
 import pytest
-from ladder_tools import command, written
+from ladder_tools import REPOSITORY, command, written
 
+from minibert.parity import listening
+from minibert.parity.module.build import set_constants
 from minibert.parity.opening import load
 
 TESTS = Path(__file__).parent
@@ -207,6 +211,26 @@ def test_a_skeleton_that_is_half_written_is_judged_by_its_half(tmp_path, capsys)
     statuses = {name: row["status"] for name, row in rows.items()}
     assert code == 0 and statuses["bert_embeddings"] == statuses["bert_embeddings_dropout"] == "OK", statuses
     assert statuses["layer"] == statuses["bert_encoder"] == statuses["loss_and_gradients"] == "SKIP", statuses
+
+
+def test_an_eps_in_a_constant_is_the_learners_own_and_may_be_wrong(capsys):
+    rows, _, _ = climbed(capsys, MODULES / "constants.py:OtherEps", "--rungs", "layer")
+    assert failed(rows) == {"layer": ["eps-1e-5"]}
+
+
+def test_constants_are_set_in_the_learners_files_and_neither_in_ours_nor_in_libraries(tmp_path, monkeypatch):
+    places = {"mine": "mine.py", "beside": "sub/beside.py", "lib": ".venv/lib/python3/site-packages/lib.py",
+              "dist": "usr/dist-packages/dist.py"}  # fmt: skip
+    for name, place in places.items():
+        module = types.ModuleType(name)
+        module.__file__, module.d_model = str(tmp_path / place), 768
+        monkeypatch.setitem(sys.modules, name, module)
+    set_constants(sys.modules["mine"], {"hidden_size": 20})
+    assert {name: sys.modules[name].d_model for name in places} == {"mine": 20, "beside": 20, "lib": 768, "dist": 768}
+    beside_minibert = types.ModuleType("beside_minibert")
+    beside_minibert.__file__ = str(REPOSITORY / "beside_minibert.py")
+    set_constants(beside_minibert, {"hidden_dropout_prob": 0.1})
+    assert listening.DROP == 1.5
 
 
 def test_a_map_is_written_mended_and_used(tmp_path, capsys):

@@ -19,6 +19,8 @@ from .judge import to_array
 from .known_model import DROP
 from .results import DIFF, Wrong
 
+OURS = f"{Path(__file__).resolve().parents[1]}{os.sep}"  # the folder of the package minibert
+
 
 class Listener:
     """A dropout that keeps what it is given and returns it, multiplied by `factor`."""
@@ -119,16 +121,21 @@ def replaced(listener, module=None):
 
 
 def learners_modules(module):
-    """The learner's module and those from its folder."""
+    """The learner's module and those from its folder, but no installed library and nothing of ours."""
     place = getattr(module, "__file__", None)
     if not place:
         return [module] if hasattr(module, "__dict__") else []
     folder, found = f"{Path(place).resolve().parent}{os.sep}", [module]
     for other in list(sys.modules.values()):
         path = getattr(other, "__file__", None) or ""
-        if path.startswith(folder) and "site-packages" not in path and other is not module:
+        if path.startswith(folder) and not is_library(path) and other is not module:
             found.append(other)
     return found
+
+
+def is_library(path):
+    """Does a file belong to an installed library, perhaps of an environment in the learner's folder, or to minibert?"""
+    return "site-packages" in path or "dist-packages" in path or path.startswith(OURS)
 
 
 def explicit_attention(torch, dropout, query, key, value, mask, share, causal, scale):

@@ -8,10 +8,9 @@ import contextlib
 import copy
 import inspect
 import json
-import os
-import sys
 
 from ...plumbing.files import UserError
+from ..listening import is_library, learners_modules
 from .words import CONFIGS, SETTING, plain
 
 
@@ -168,21 +167,21 @@ class Builder:
 
 
 def set_constants(source, settings):
-    """Sizes that stand as constants in the learner's files, `d_model = 768`, which classes read without being told."""
-    folder = os.path.dirname(getattr(source, "__file__", None) or "")
-    if not folder or "site-packages" in folder:
+    """Sizes that stand as constants in the learner's files, `d_model = 768`, which classes read without being told.
+
+    The eps of LayerNorm is no size: a wrong one is a mistake. Only RoBERTa's is set, whose layers are asked with BERT's.
+    """
+    place = getattr(source, "__file__", None)
+    if not place or is_library(place):
         return
-    for module in [source, *(m for m in list(sys.modules.values()) if file_of(m).startswith(folder + os.sep))]:
+    left = None if settings.get("model_type") == "roberta" else "layer_norm_eps"
+    for module in learners_modules(source):
         names = {plain(name) for name, value in vars(module).items() if isinstance(value, (int, float))}
         for name, value in list(vars(module).items()):
             if isinstance(value, (int, float)) and not isinstance(value, bool) and len(name) > 1:
-                setting = settings.get(setting_of(name, names))
-                if isinstance(setting, (int, float)):
-                    setattr(module, name, type(value)(setting))
-
-
-def file_of(module):
-    return getattr(module, "__file__", None) or ""
+                word = setting_of(name, names)
+                if isinstance(settings.get(word), (int, float)) and word != left:
+                    setattr(module, name, type(value)(settings[word]))
 
 
 class Missing(Exception):

@@ -66,6 +66,20 @@ def test_two_layer_norms_are_told_apart_whether_they_are_counted_from_0_or_from_
     assert code == 0 and failed(rows) == {}
 
 
+FORMS = {  # class: how it wants its mask
+    "Blocked4": "[B, 1, 1, T], True for padding", "Added2": "[B, T], 0 for a token, -10000 for padding",
+    "Added4": "[B, 1, 1, T], 0 for a token, -10000 for padding", "Blocked2": "[B, T], True for padding",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_the_form_of_a_mask_is_found_also_beside_another_mistake(name, capsys):
+    rows, notes, _ = climbed(capsys, MODULES / f"masks.py:{name}", "--rungs", "layer")
+    assert failed(rows) == {} and f"takes its mask as {FORMS[name]}" in notes
+    rows, notes, _ = climbed(capsys, MODULES / f"masks.py:{name}Relu", "--rungs", "layer")
+    assert failed(rows) == {"layer": ["relu"]} and f"takes its mask as {FORMS[name]}" in notes
+
+
 def changed_course(folder, old, new):
     """FILE:CLASS of a copy of the course's BertModel with a piece of text replaced."""
     for path in COURSE.glob("*.py"):

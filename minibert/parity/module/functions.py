@@ -205,20 +205,23 @@ class ModuleFunctions:
     def config_size(self):
         return settings_from(self.config)["hidden_size"]
 
-    def sample_run(self, runner):
-        """A run on the first stored case, with the stored weights."""
+    def sample_run(self, runner, padding=None):
+        """A run on the first stored case, with the stored weights. padding: what padded positions hold instead."""
         arguments = self.references.resolve(self.case["arguments"], self.convert)
+        mask = arguments["attention_mask"]
         if self.alone:
             weights = {f"encoder.layer.0.{name}": weight for name, weight in arguments["weights"].items()}
             _, runner, _ = self.ready(self.config, weights)
-            ids = self.some_ids(arguments["attention_mask"])
-            return runner.run(ids, arguments["attention_mask"], None, first=arguments["hidden"])
+            hidden = arguments["hidden"]
+            hidden = hidden if padding is None else hidden.masked_fill(mask[:, :, None] == 0, padding)
+            return runner.run(self.some_ids(mask), mask, None, first=hidden)
         _, runner, _ = self.ready(self.config, arguments["weights"])
-        ids, mask = arguments["input_ids"], arguments["attention_mask"]
+        ids = arguments["input_ids"]
+        ids = ids if padding is None else ids.masked_fill(mask == 0, padding)
         return runner.run(ids, mask, arguments.get("token_type_ids", torch.zeros_like(ids)))
 
     def choose_mask(self, runner):
-        """The first form in which the answer is right; else the first one that the module takes at all."""
+        """The first form in which the answer is right; else in which padding reaches no token; else that is taken."""
         if not runner.takes_mask:
             self.notes.append("its forward takes no mask: padding is known by its id, if at all")
             return
@@ -227,7 +230,7 @@ class ModuleFunctions:
         for form in MASK_FORMS:
             self.mask_form = form
             try:
-                end = final_or_last(self.sample_run(runner), self.shape_of(self.references.arrays["input/ids_right"]))
+                end = self.sample_end(runner)
             except Exception as error:
                 failure = failure or error
                 continue
@@ -237,9 +240,21 @@ class ModuleFunctions:
         else:
             if not taken:  # its rungs will say so, at the line where it happens
                 self.failure = failure
-            self.mask_form = taken[0] if taken else next(iter(MASK_FORMS))
+            blocking = [form for form in taken if self.blocks_padding(runner, form)]
+            self.mask_form = [*blocking, *taken, *MASK_FORMS][0]
         if self.mask_form != next(iter(MASK_FORMS)):
             self.notes.append(f"takes its mask as {self.mask_form}")
+
+    def blocks_padding(self, runner, form):
+        """With the mask in this form, do the tokens stay as they are when the padding beside them is another?"""
+        self.mask_form = form
+        ends = [self.sample_end(runner, padding) for padding in (5, 7)]
+        return all(end is not None for end in ends) and self.off(*ends) < CLOSE
+
+    def sample_end(self, runner, padding=None):
+        """The last hidden state of a `sample_run`; None where there is none."""
+        run = self.sample_run(runner, padding)
+        return final_or_last(run, self.shape_of(self.references.arrays["input/ids_right"]))
 
     def expected_end(self):
         return torch.from_numpy(self.references.arrays[list(self.case["output"].values())[-1]])
@@ -248,7 +263,7 @@ class ModuleFunctions:
         mask = torch.from_numpy(self.references.arrays[self.case["arguments"]["attention_mask"]["array"]]) == 1
         if end.shape != expected.shape:
             return float("inf")
-        return float((end.detach().double() - expected)[mask].abs().max())
+        return float((end - expected).detach()[mask].abs().max())
 
     # ---- the rungs
 

@@ -19,6 +19,8 @@ MASK_FORMS = {  # how a forward may want its mask; the first one is BERT's, and 
     "[B, 1, T], 1 for a token": lambda mask, dtype: mask[:, None, :],
     "[B, T, T], 1 for a token": lambda mask, dtype: mask[:, None, :].expand(-1, mask.shape[1], -1),
     "[B, T], True for padding": lambda mask, dtype: mask == 0,
+    "[B, 1, 1, T], True for padding": lambda mask, dtype: mask[:, None, None, :] == 0,
+    "[B, T], 0 for a token, -10000 for padding": lambda mask, dtype: 1e4 * (mask.to(dtype) - 1),
 }  # fmt: skip
 
 

@@ -80,6 +80,26 @@ def test_the_form_of_a_mask_is_found_also_beside_another_mistake(name, capsys):
     assert failed(rows) == {"layer": ["relu"]} and f"takes its mask as {FORMS[name]}" in notes
 
 
+RETURNS = "AList ADict ATuple ALayerOfDicts ALayerOfTuples ALayerOfNamedTuples ALayerOfDataclasses".split()
+
+
+@pytest.mark.parametrize("name", RETURNS)
+def test_what_a_module_or_its_layers_give_may_be_a_list_a_dict_or_a_tuple(name, capsys):
+    rows, notes, code = climbed(capsys, MODULES / f"returns.py:{name}")
+    assert code == 0 and failed(rows) == {} and ("pooler" in rows) == ("Layer" in name)
+
+
+def test_a_dataclass_that_a_module_returns_is_looked_into(capsys):
+    rows, _, _ = climbed(capsys, MODULES / "returns.py:WrongDataclass", "--rungs", "bert_encoder,layer,pooler")
+    assert list(failed(rows)) == ["bert_encoder", "pooler"]
+
+
+def test_where_nothing_is_found_in_what_a_module_returns_a_note_says_so(capsys):
+    rows, notes, _ = climbed(capsys, MODULES / "returns.py:Unknown", "--rungs", "bert_encoder")
+    assert failed(rows) == {}
+    assert "found no hidden states in what it returns, a Box: its last layer's are compared" in notes
+
+
 def changed_course(folder, old, new):
     """FILE:CLASS of a copy of the course's BertModel with a piece of text replaced."""
     for path in COURSE.glob("*.py"):

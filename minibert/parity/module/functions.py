@@ -177,17 +177,21 @@ class ModuleFunctions:
             self.notes.append(f"its forward does not work yet: {type(self.failure).__name__}: {one_line(self.failure)}")
         elif not self.layers_seen:
             self.notes.append("its layers cannot be told apart: only what comes out at the end is compared")
-        shape = self.shape_of(self.references.arrays["input/ids_right"])
         self.level = [
             "module",
             {"zero_types": self.zero_types, "only_last": not self.layers_seen, "right_only": runner.takes_lengths},
         ]
-        self.pools = "pooler.dense.weight" in assignment.slots and (
-            self.failure is not None or vector_in(run.returned, shape[0], self.config_size(), POOLED) is not None
-        )
-        self.classifies = (
-            "classifier.weight" in assignment.slots and vector_in(run.returned, shape[0], 6, ("logits",)) is not None
-        )
+        self.look_for_heads(run)
+
+    def look_for_heads(self, run):
+        """What a run returned beside hidden states: a pooled vector, logits; a note where it is nothing of all that."""
+        shape, placed = self.shape_of(self.references.arrays["input/ids_right"]), self.assignment.slots
+        pooled = vector_in(run.returned, shape[0], self.config_size(), POOLED) is not None
+        self.pools = "pooler.dense.weight" in placed and (self.failure is not None or pooled)
+        self.classifies = "classifier.weight" in placed and vector_in(run.returned, shape[0], 6, ("logits",)) is not None
+        if self.failure is None and not pooled and not self.classifies and final_state(run.returned, shape) is None:
+            kind = type(run.returned).__name__
+            self.notes.append(f"found no hidden states in what it returns, a {kind}: its last layer's are compared")
 
     def one_run(self, runner):
         """A run on the first stored case; an empty one where the module cannot be run, which is kept as `failure`."""

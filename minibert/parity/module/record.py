@@ -1,8 +1,9 @@
 """Run a learner's module: find its layers, keep what each is given and gives, put other inputs in their place."""
 
 import contextlib
+import copy
 import inspect
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 
 import torch
 from torch import nn
@@ -151,6 +152,34 @@ def argument_kinds(module):
     return kinds
 
 
+def parts_of(value):
+    """{its name or place: a part} of a dict, an output of transformers, a dataclass, a list or a tuple; else {}."""
+    if hasattr(value, "keys") and hasattr(value, "__getitem__"):
+        return {key: value[key] for key in value.keys()}
+    if is_dataclass(value) and not isinstance(value, type):
+        return {part.name: getattr(value, part.name) for part in fields(value)}
+    if hasattr(value, "_asdict"):  # a NamedTuple
+        return value._asdict()
+    return dict(enumerate(value)) if isinstance(value, (list, tuple)) else {}
+
+
+def exchanged(value, old, new):
+    """The same value with `new` where `old` was, however deep inside dicts, dataclasses, lists and tuples."""
+    if value is old:
+        return new
+    parts = {name: exchanged(part, old, new) for name, part in parts_of(value).items()}
+    if all(part is parts[name] for name, part in parts_of(value).items()):
+        return value
+    if hasattr(value, "keys"):
+        changed = copy.copy(value)
+        for name, part in parts.items():
+            changed[name] = part
+        return changed
+    if is_dataclass(value):
+        return replace(value, **parts)
+    return type(value)(*parts.values()) if hasattr(value, "_asdict") else type(value)(parts.values())
+
+
 def hidden_in(value, shape):
     """(the hidden states [B, T, E] or [T, B, E] in what a layer got or gave, the batch's axis); or (None, 0)."""
     if torch.is_tensor(value):
@@ -160,8 +189,7 @@ def hidden_in(value, shape):
         if tuple(value.shape) == (length, batch, size):
             return value, 1
         return None, 0
-    parts = value.values() if hasattr(value, "values") else value if isinstance(value, (list, tuple)) else ()
-    for part in parts:
+    for part in parts_of(value).values():
         tensor, axis = hidden_in(part, shape)
         if tensor is not None:
             return tensor, axis
@@ -187,8 +215,7 @@ class InputKeeper:
             return args, kwargs
         new = self.substitute.transpose(0, 1) if axis else self.substitute
         self.substitute = None  # a layer that is used again reads what it gave
-        args = tuple(new if value is tensor else value for value in args)
-        return args, {name: new if value is tensor else value for name, value in kwargs.items()}
+        return exchanged(args, tensor, new), exchanged(kwargs, tensor, new)
 
 
 @dataclass
@@ -210,33 +237,39 @@ class OutputKeeper:
         if self.substitute is None:
             return output
         new = self.substitute.transpose(0, 1) if axis else self.substitute
-        return new if torch.is_tensor(output) else type(output)(new if part is tensor else part for part in output)
+        return exchanged(output, tensor, new)
 
 
 def final_state(returned, shape):
     """The last hidden state [B, T, E] in what a module returned; None where there is none."""
-    for name in ("last_hidden_state", "sequence_output", "hidden_states", "last_hidden_states", "output"):
-        if hasattr(returned, "keys") and name in returned:
-            returned = returned[name]
-            break
+    names = ("last_hidden_state", "sequence_output", "hidden_states", "last_hidden_states", "output")
+    parts = parts_of(returned)
+    name = next((name for name in names if name in parts), None)
+    if name:
+        returned = list(parts[name]) if isinstance(parts[name], tuple) else parts[name]
     if isinstance(returned, (list, tuple)) and returned and isinstance(returned[0], (list, tuple)):
-        returned = returned[0]  # every layer's output, in a list
-        return hidden_in(list(returned)[::-1], shape)[0]
+        returned = list(returned[0])[::-1]  # every layer's output, in a list
+    elif is_history(returned, shape):
+        returned = returned[-1]
     tensor, axis = hidden_in(returned, shape)
     return tensor.transpose(0, 1) if axis and tensor is not None else tensor
+
+
+def is_history(value, shape):
+    """Is it one hidden state after the other? A list of nothing else, or a tuple of more than two."""
+    many = isinstance(value, list) or isinstance(value, tuple) and len(value) > 2
+    return many and all(torch.is_tensor(part) and hidden_in(part, shape)[0] is not None for part in value)
 
 
 def vector_in(returned, batch, width, names):
     """A tensor [B, width] in what a module returned, by name where it has names; None where there is none."""
     if torch.is_tensor(returned):
         return returned if tuple(returned.shape) == (batch, width) else None
-    if hasattr(returned, "keys"):
-        for name in names:
-            if name in returned and torch.is_tensor(returned[name]):
-                return vector_in(returned[name], batch, width, names)
-        returned = [returned[key] for key in returned.keys()]
-    if isinstance(returned, (list, tuple)):
-        for part in returned:
-            if (found := vector_in(part, batch, width, names)) is not None:
-                return found
+    parts = parts_of(returned)
+    for name in names:
+        if torch.is_tensor(parts.get(name)):
+            return vector_in(parts[name], batch, width, names)
+    for part in parts.values():
+        if (found := vector_in(part, batch, width, names)) is not None:
+            return found
     return None

@@ -6,12 +6,15 @@ import shutil
 import sys
 import types
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 from ladder_tools import REPOSITORY, command, written
 
 from minibert.parity import listening
 from minibert.parity.module.build import set_constants
+from minibert.parity.module.record import Runner, argument_kinds
 from minibert.parity.opening import load
 
 TESTS = Path(__file__).parent
@@ -98,6 +101,38 @@ def test_where_nothing_is_found_in_what_a_module_returns_a_note_says_so(capsys):
     rows, notes, _ = climbed(capsys, MODULES / "returns.py:Unknown", "--rungs", "bert_encoder")
     assert failed(rows) == {}
     assert "found no hidden states in what it returns, a Box: its last layer's are compared" in notes
+
+
+@pytest.mark.parametrize("name", ["Positions", "PositionsBetween", "Labels", "PositionalOnly", "Unknown"])
+def test_arguments_of_forward_are_told_by_their_names_before_their_places(name, capsys):
+    rows, _, code = climbed(capsys, MODULES / f"arguments.py:{name}", "--rungs", "bert_embeddings,bert_encoder")
+    assert code == 0 and failed(rows) == {} and len(rows) == 2
+
+
+def test_every_kind_of_argument_has_its_name():
+    kinds = {name: argument_kinds(SimpleNamespace(forward=forward)) for name, forward in FORWARDS.items()}
+    assert kinds == {
+        "pytorch": {"src": "ids", "src_key_padding_mask": "blocked"},
+        "both": {"src": "ids", "src_mask": "mask", "src_key_padding_mask": "blocked"},
+        "unknown": {"words": "ids", "which": "mask", "what": "types"},
+        "a helper": {"words": "ids"},
+        "optional": {"input_ids": "ids", "attention_mask": "mask"},
+    }
+
+
+def test_positions_are_counted_as_the_family_counts_them():
+    mask = torch.tensor([[0, 1, 1], [1, 1, 0]])
+    assert Runner.positions(SimpleNamespace(pad=None), mask).tolist() == [[0, 1, 2], [0, 1, 2]]
+    assert Runner.positions(SimpleNamespace(pad=1), mask).tolist() == [[1, 2, 3], [2, 3, 1]]
+
+
+FORWARDS = {
+    "pytorch": lambda src, src_mask=None, src_key_padding_mask=None: None,
+    "both": lambda src, src_mask, src_key_padding_mask=None: None,
+    "unknown": lambda words, which, what, more: None,
+    "a helper": lambda words, x=None: None,
+    "optional": lambda input_ids=None, attention_mask=None, position_ids=None, labels=None: None,
+}
 
 
 def changed_course(folder, old, new):

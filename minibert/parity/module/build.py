@@ -169,7 +169,8 @@ class Builder:
 def set_constants(source, settings):
     """Sizes that stand as constants in the learner's files, `d_model = 768`, which classes read without being told.
 
-    The eps of LayerNorm is no size: a wrong one is a mistake. Only RoBERTa's is set, whose layers are asked with BERT's.
+    The eps of LayerNorm is no size: a wrong one is a mistake. RoBERTa's alone is set: its layers are asked with
+    BERT's.
     """
     place = getattr(source, "__file__", None)
     if not place or is_library(place):

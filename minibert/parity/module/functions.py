@@ -102,7 +102,8 @@ class ModuleFunctions:
                     "--config-arg NAME=num_hidden_layers"
                 )
             assignment = assign(module, layers, self.weights_for(config), self.map_file)
-            self.built[key] = module, Runner(module, layers, hidden_size(config)), assignment
+            pad = config["pad_token_id"] if self.family == "roberta" else None
+            self.built[key] = module, Runner(module, layers, hidden_size(config), pad), assignment
         return self.built[key]
 
     def refuse_other_width(self, module, config):
@@ -188,8 +189,9 @@ class ModuleFunctions:
         shape, placed = self.shape_of(self.references.arrays["input/ids_right"]), self.assignment.slots
         pooled = vector_in(run.returned, shape[0], self.config_size(), POOLED) is not None
         self.pools = "pooler.dense.weight" in placed and (self.failure is not None or pooled)
-        self.classifies = "classifier.weight" in placed and vector_in(run.returned, shape[0], 6, ("logits",)) is not None
-        if self.failure is None and not pooled and not self.classifies and final_state(run.returned, shape) is None:
+        logits = vector_in(run.returned, shape[0], 6, ("logits",)) is not None
+        self.classifies = "classifier.weight" in placed and logits
+        if self.failure is None and not pooled and not logits and final_state(run.returned, shape) is None:
             kind = type(run.returned).__name__
             self.notes.append(f"found no hidden states in what it returns, a {kind}: its last layer's are compared")
 

@@ -78,10 +78,13 @@ class Run:
 
 
 class Runner:
-    """Calls a module with BERT's arguments under whatever names its forward has for them."""
+    """Calls a module with BERT's arguments under whatever names its forward has for them.
 
-    def __init__(self, module, layers, size):
-        self.module, self.layers, self.size = module, layers, size
+    pad: the id of padding where positions are counted from it, as RoBERTa counts.
+    """
+
+    def __init__(self, module, layers, size, pad=None):
+        self.module, self.layers, self.size, self.pad = module, layers, size, pad
         self.mask_form = next(iter(MASK_FORMS))
         self.kinds = argument_kinds(module)
         self.takes_types = "types" in self.kinds.values()
@@ -89,6 +92,7 @@ class Runner:
         self.takes_lengths = "lengths" in self.kinds.values() and not {"mask", "blocked"} & set(self.kinds.values())
 
     def arguments(self, ids, mask, types):
+        """What forward is called with: an inspect.BoundArguments."""
         dtype = next(self.module.parameters()).dtype
         made = {
             "ids": lambda: ids,
@@ -96,8 +100,17 @@ class Runner:
             "mask": lambda: MASK_FORMS[self.mask_form](mask, dtype),
             "blocked": lambda: mask == 0,
             "lengths": lambda: mask.sum(1),
+            "positions": lambda: self.positions(mask),
+            "labels": lambda: torch.zeros(len(ids), dtype=torch.long),
         }
-        return {name: made[kind]() for name, kind in self.kinds.items()}
+        named = {name: made[kind]() for name, kind in self.kinds.items()}
+        return inspect.BoundArguments(inspect.signature(self.module.forward), named)
+
+    def positions(self, mask):
+        """[B, T]: 0, 1, 2, ...; RoBERTa's begin behind the id of padding and pass padding over."""
+        if self.pad is None:
+            return torch.arange(mask.shape[1]).expand_as(mask)
+        return mask.cumsum(1) * mask + self.pad
 
     def run(self, ids, mask, types, first=None, last=None, stop=False, then=None):
         """Call it. first: stands in for what the first layer is given. last: for what the last layer gives.
@@ -111,7 +124,8 @@ class Runner:
                 after = OutputKeeper(run, shape, last if number == end else None, then if number == end else None)
                 stack.enter_context(kept(layer, before, after))
             with contextlib.suppress(Stop):
-                run.returned = self.module(**self.arguments(ids, mask, types))
+                given = self.arguments(ids, mask, types)
+                run.returned = self.module(*given.args, **given.kwargs)
         return run
 
 
@@ -135,21 +149,26 @@ def kept(layer, before, after):
 
 
 def argument_kinds(module):
-    """{argument of forward: what it is}: "ids", "mask", "blocked", "lengths" or "types"; the rest is left."""
-    kinds, parameters = {}, inspect.signature(module.forward).parameters.values()
-    for parameter in parameters:
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            continue
-        kind = KINDS.get(plain(parameter.name))
-        if kind and kind not in kinds.values():
-            kinds[parameter.name] = kind
-        elif parameter.default is parameter.empty and "ids" not in kinds.values():
-            kinds[parameter.name] = "ids"
-        elif parameter.default is parameter.empty:
-            rest = [kind for kind in ("mask", "types") if kind not in kinds.values()]
-            if rest:
-                kinds[parameter.name] = rest[0]
-    return kinds
+    """{argument of forward: what it is}, one of the kinds in `words.FORWARD`; the rest is left.
+
+    What has a known name is settled first, so that a required argument of an unknown name takes nothing from it.
+    Positions and labels are given only where they have to be: what a module does by itself is its own.
+    """
+    parameters = [p for p in inspect.signature(module.forward).parameters.values()
+                  if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]  # fmt: skip
+    required = [parameter.name for parameter in parameters if parameter.default is parameter.empty]
+    known = {parameter.name: KINDS.get(plain(parameter.name)) for parameter in parameters}
+    left = {None, "positions", "labels"} | ({"mask"} if "blocked" in known.values() else set())  # PyTorch's attn_mask
+    known = {name: kind for name, kind in known.items() if kind not in left or kind and name in required}
+    ids = [name for name in known if known[name] == "ids"]
+    ids = [name for name in ids if name in required] or [name for name in required if name not in known] or ids
+    names = {"ids": ids[0]} if ids else {}
+    for name, kind in known.items():
+        names.setdefault(kind, name)
+    for kind in ("types",) if {"blocked", "lengths"} & set(names) else ("mask", "types"):
+        for name in [name for name in required if name not in names.values()][:1]:
+            names.setdefault(kind, name)
+    return {name: kind for kind, name in names.items()}
 
 
 def parts_of(value):

@@ -26,6 +26,8 @@ FORWARD = {  # what an argument of forward holds: its names
     "mask": "attentionmask mask attn attention attnmask paddingmask padmask srcmask inputmask masks attentionmasks padattnmask extendedattentionmask",
     "blocked": "srckeypaddingmask keypaddingmask",  # True where there is nothing to attend to
     "lengths": "validlens validlen validlengths lengths length seqlens seqlengths lens srclengths inputlengths",  # of the texts, [B]
+    "positions": "positionids positionid positions position posids pos",
+    "labels": "labels label targets target",
     "types": "tokentypeids segmentids segmentlabel segmentinfo segmentlabels tokentypes tokentype seg segments segment segs typeids types",
 }
 

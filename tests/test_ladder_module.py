@@ -229,9 +229,19 @@ object_of_it = make(90, 20, 2, 4, 34)
 """
 
 
+ABSENT = """\
+from nowhere_{} import PreTrainedModel
+from needy import Part
+
+class Derived(PreTrainedModel):
+    pass
+"""
+
+
 @pytest.fixture
 def needy(tmp_path):
     shutil.copy(MODULES / "torch_layers.py", tmp_path)
+    written(tmp_path / "absent.py", ABSENT.format(tmp_path.name))  # a library of its own for each test
     return written(tmp_path / "needy.py", NEEDY)
 
 
@@ -259,6 +269,9 @@ def test_a_function_that_makes_a_module_and_a_module_that_is_there_will_do(name,
         ("no.such.package:Bert", "cannot be imported"),
         ("needy.py:NEEDY", "has no class 'NEEDY'"),
         ("needy.py:Part", "Part has no layers that the ladder could find"),
+        ("absent.py:Derived", "Derived is derived from PreTrainedModel, which is not installed here; not installed, "),
+        ("absent.py:PreTrainedModel", "PreTrainedModel is not installed here; not installed, and replaced by nothing"),
+        ("absent.py:Part", "or a --map; not installed, and replaced by nothing: nowhere_test_what_cannot_be_asked"),
     ],
 )
 def test_what_cannot_be_asked_is_one_line_that_says_why(place, says, needy, capsys, monkeypatch):

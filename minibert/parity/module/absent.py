@@ -9,6 +9,8 @@ import importlib.machinery
 import sys
 import types
 
+ABSENT = "not installed, and replaced by nothing: "  # so begins the note that names them
+
 
 class Nothing(type):
     """The class of stand-in classes: every attribute is another one."""

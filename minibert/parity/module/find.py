@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ...plumbing.files import UserError, read_text
 from ..learner import here_first, import_name, split_place
-from .absent import Absent
+from .absent import ABSENT, Absent
 
 MOST_NOTES = 5
 SKIPPED = "line {}: {} ({}: {}); left out"
@@ -120,7 +120,7 @@ def run_file(path, definitions=False):
     if len(notes) > MOST_NOTES:
         notes[MOST_NOTES:] = [f"and {len(notes) - MOST_NOTES} more statements that do not run here"]
     if absent.names:
-        notes.append(f"not installed, and replaced by nothing: {', '.join(absent.names)}")
+        notes.append(ABSENT + ", ".join(absent.names))
     return module, notes
 
 

@@ -1,5 +1,6 @@
 """From FILE:CLASS to functions that the ladder can ask: modules, and optimizers."""
 
+import contextlib
 import inspect
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,6 +10,7 @@ from torch.optim import Optimizer as TorchOptimizer
 
 from ...plumbing.files import UserError
 from ..learner import split_place
+from .absent import ABSENT, Nothing
 from .build import parse_given
 from .find import find, neighbours_with
 from .functions import ModuleFunctions
@@ -27,10 +29,12 @@ def load_modules(what):
     for text in what["modules"]:
         target, source, found = find(text, what.get("definitions"))
         notes += found
+        refuse_stand_in(target, text, found)
         if is_optimizer(target):
             optimizer = Optimizer(target, given)
         elif functions is None:
-            functions = functions_of(target, source, given, what)
+            with absences_named(found):
+                functions = functions_of(target, source, given, what)
         else:
             raise UserError("--module takes one module, and one optimizer beside it")
     if optimizer is None and functions is not None:
@@ -42,6 +46,26 @@ def load_modules(what):
         functions.adamw, functions.adamw_several = optimizer.adamw, optimizer.adamw_several
     functions.notes = [*functions.notes, *notes]
     return functions
+
+
+def refuse_stand_in(target, text, notes):
+    """UserError for a class of a library that is not installed, or for one that has nothing but such a class above."""
+    if not isinstance(target, Nothing) or issubclass(target, nn.Module):
+        return
+    above = [ancestor for ancestor in target.__mro__ if isinstance(ancestor, Nothing)][-1]
+    derived = "" if above is target else f"is derived from {above.__name__}, which "
+    with absences_named(notes):
+        raise UserError(f"{text}: {target.__name__} {derived}is not installed here")
+
+
+@contextlib.contextmanager
+def absences_named(notes):
+    """A UserError says also which libraries are not installed: they may be why."""
+    try:
+        yield
+    except UserError as error:
+        absent = [note for note in notes if note.startswith(ABSENT)]
+        raise UserError("; ".join([str(error), *absent])) from error
 
 
 def is_optimizer(target):

@@ -135,6 +135,21 @@ FORWARDS = {
 }
 
 
+def test_a_distilbert_that_is_not_called_one_is_known_by_its_parameters(capsys):
+    rows, notes, code = climbed(capsys, MODULES / "distil.py:Encoder")
+    assert code == 0 and failed(rows) == {} and len(rows) == 4 and "distilbert_layer_dropout" in rows
+    assert "judged as DistilBERT, as its parameters are called; else: --family bert" in notes
+    rows, _, _ = climbed(capsys, MODULES / "distil.py:Encoder", "--family", "bert", "--rungs", "bert_layer_dropout")
+    assert list(failed(rows)) == ["bert_layer_dropout"]
+
+
+def test_the_order_of_rows_that_is_read_from_one_matrix_is_said(capsys):
+    functions = load({"place": "", "modules": [f"{MODULES / 'fused.py'}:BERT"]})
+    assert "attn.c_attn.weight is one matrix for query, key and value: read as all of query, then key, then value" in (
+        functions.notes
+    )
+
+
 def changed_course(folder, old, new):
     """FILE:CLASS of a copy of the course's BertModel with a piece of text replaced."""
     for path in COURSE.glob("*.py"):

@@ -16,7 +16,7 @@ from ..levels import ModuleLadder
 from ..references import converter
 from .build import Builder, settings_from
 from .record import MASK_FORMS, Run, Runner, final_state, find_layers, is_layer, vector_in
-from .weights import assign, in_bert_words
+from .weights import DISTILBERTS_NAMES, assign, in_bert_words
 
 POOLED = ("pooler_output", "pooled_output", "pooled", "cls_output", "pooler", "cls")
 CLOSE = 1e-3  # near enough to say that the mask is taken in this form
@@ -32,15 +32,19 @@ class ModuleFunctions:
         self.__file__ = getattr(source, "__file__", None)
         self.builder, self.map_file, self.built, self.notes = Builder(target, given, source), map_file, {}, []
         self.name = getattr(target, "__name__", type(target).__name__)
-        self.family = family or self.guess_family()
         self.references = ModuleLadder().references
+        self.judge_as(family or self.guess_family())
+        if write_map:
+            self.write_map(write_map)
+        self.try_out(may_be_distilbert=not family)
+        self.provide()
+
+    def judge_as(self, family):
+        """Take up the inputs and the weights of a family."""
+        self.family, self.built = family, {}
         self.case = self.first_case()
         self.config = self.case["arguments"]["config"]
         self.weights = self.stored_weights()
-        if write_map:
-            self.write_map(write_map)
-        self.try_out()
-        self.provide()
 
     def first_case(self):
         return self.references.table[f"{self.family}_encoder"]["cases"][0]
@@ -63,7 +67,7 @@ class ModuleFunctions:
     # ---- building
 
     def guess_family(self):
-        """By its name; else by its parameters' names."""
+        """By its name; `try_out` looks at its parameters' names, too."""
         known = [family for family in ("distilbert", "roberta") if family[:6] in self.name.lower()]
         return known[0] if known else "bert"
 
@@ -142,11 +146,16 @@ class ModuleFunctions:
 
     # ---- finding out how it wants to be called
 
-    def try_out(self):
+    def try_out(self, may_be_distilbert=False):
         """Build it, and find the form of its mask; notes on everything that was decided on the way."""
         self.mask_form, self.folds_types, self.alone = next(iter(MASK_FORMS)), False, False
         self.failure = None
-        module, runner, assignment = self.prepare(self.config, torch.float32)
+        _, runner, assignment = self.prepare(self.config, torch.float32)
+        types = "embeddings.token_type_embeddings.weight"
+        if may_be_distilbert and assignment.source == DISTILBERTS_NAMES and types not in assignment.slots:
+            self.judge_as("distilbert")
+            self.notes.append("judged as DistilBERT, as its parameters are called; else: --family bert")
+            _, runner, assignment = self.prepare(self.config, torch.float32)
         self.assignment = assignment
         self.notes.append(f"{self.name} from {self.builder.way[0]}; weights by {assignment.source}")
         self.notes += assignment.notes
@@ -156,8 +165,7 @@ class ModuleFunctions:
             self.level = ["module", {}]
             self.convert = converter("torch", "float32")
             return self.choose_mask(runner)
-        has_types = "embeddings.token_type_embeddings.weight" in self.weights
-        placed = "embeddings.token_type_embeddings.weight" in assignment.slots
+        has_types, placed = types in self.weights, types in assignment.slots
         self.folds_types = has_types and not placed
         self.zero_types = self.family == "bert" and not (runner.takes_types and placed)
         if self.folds_types:

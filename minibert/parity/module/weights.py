@@ -28,7 +28,8 @@ COURSE = {  # the skeleton of a university course's assignment, from which many 
     "out_dense.": "output.dense.", "out_layer_norm.": "output.LayerNorm.", "pooler_dense.": "pooler.dense.",
 }  # fmt: skip
 OLD = {".gamma": ".weight", ".beta": ".bias"}
-BUNDLED = (("Hugging Face's names", OLD), ("DistilBERT's names", DISTILBERT), ("the course skeleton's names", COURSE))
+DISTILBERTS_NAMES = "DistilBERT's names"
+BUNDLED = (("Hugging Face's names", OLD), (DISTILBERTS_NAMES, DISTILBERT), ("the course skeleton's names", COURSE))
 
 QUERY = "q query queries wq qlin qlinear qproj toq toqueries qw linearq fcq queryprojection querylayer".split()
 KEY = "k key keys wk klin klinear kproj tok tokeys kw lineark fck keyprojection keylayer".split()
@@ -242,6 +243,10 @@ class LayerReader:
         heads = [name for name, p in self.left.items() if p.dim() == 2 and p.shape[1] == size and size % p.shape[0] == 0
                  and p.shape[0] < size and self.kind(name)]  # fmt: skip
         if fused:
+            if not fused[0].endswith("in_proj_weight"):  # PyTorch's own, whose order is known
+                self.found.notes.append(
+                    f"{fused[0]} is one matrix for query, key and value: read as all of query, then key, then value"
+                )
             for i, role in enumerate(roles):
                 self.take(f"attention.self.{role}", fused[0], start=i * size, stop=(i + 1) * size)
         elif heads and len(squares) <= 1:

@@ -168,7 +168,15 @@ def until_waiting(process):
     raise AssertionError("".join(lines))
 
 
+def test_a_notebook_is_watched_too(tmp_path):
+    path, before = tmp_path / "mine.ipynb", watch.stamps(tmp_path / "mine.ipynb")
+    written(path, "{}")
+    assert watch.stamps(path) != before
+
+
 def test_only_a_file_can_be_watched(capsys):
+    map_options = ("--module", f"{EXAMPLE}:A", "--watch", "--write-map", "map.json")
+    assert "leave out --watch" in command(capsys, *map_options)[2]
     assert "no such file" in command(capsys, "minibert.parity.adapter", "--watch")[2]
     assert "leave out --json" in command(capsys, EXAMPLE, "--watch", "--json")[2]
     assert RUNG

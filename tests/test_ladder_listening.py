@@ -8,6 +8,8 @@ from ladder_tools import DTYPES, check, command, written
 from torch import nn
 from torch.nn import functional
 
+from minibert.parity import adapter
+
 # ---- layers as people write them: nn.Module with nn.Dropout, in train mode
 
 
@@ -56,6 +58,11 @@ class FlatHeads(SelfAttention):
 class ByFunction(SelfAttention):
     def gather(self, scores, value):
         return functional.dropout(scores.softmax(-1), 0.1, self.training) @ value
+
+
+class ByTorchsFunction(SelfAttention):
+    def gather(self, scores, value):
+        return torch.dropout(scores.softmax(-1), p=0.1, train=self.training) @ value
 
 
 class Fused(SelfAttention):
@@ -139,7 +146,7 @@ def in_training(layer, attention=SelfAttention, training=True):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("attention", [SelfAttention, FlatHeads, ByFunction, Fused])
+@pytest.mark.parametrize("attention", [SelfAttention, FlatHeads, ByFunction, ByTorchsFunction, Fused])
 def test_right_layers_pass_whatever_drops_in_them(attention, dtype):
     result = check("bert_layer_dropout", in_training(BertLayer, attention), dtype=dtype)
     assert result.status == "OK", result
@@ -298,6 +305,15 @@ def test_dropout_that_is_on_in_evaluation_is_named():
     assert (result.status, result.mistakes) == ("DIFF", ["dropout-in-evaluation"])
     assert result.note == "two calls with the same input give different answers"
     assert check("bert_head", head_with(nn.Dropout(0.1).eval())).status == "OK"
+
+
+def test_dropout_that_is_on_while_gradients_are_asked_for_is_named():
+    def loss_and_gradients(*arguments):
+        loss, gradients = adapter.loss_and_gradients(*arguments)
+        return loss * functional.dropout(torch.ones(1001), 0.1).mean(), gradients
+
+    result = check("loss_and_gradients", loss_and_gradients)
+    assert (result.status, result.mistakes) == ("DIFF", ["dropout-in-evaluation"])
 
 
 def test_attention_that_drops_in_evaluation_is_named():

@@ -237,6 +237,15 @@ class Part(nn.Module):
         super().__init__()
         self.dense = nn.Linear(hidden_size, hidden_size)
 
+class Stack(MyBert):
+    def __init__(self, vocab_size, d_model, num_layers, nhead, dim_feedforward):
+        super().__init__(vocab_size, d_model, num_layers, nhead, dim_feedforward)
+        del self.tok, self.pos, self.seg, self.norm
+
+class Keywords(MyBert):
+    def __init__(self, **given):
+        super().__init__(given["voc"], given["d_model"], given["depth"], given["heads"], given["inner"])
+
 def make(vocab_size, hidden_size, num_hidden_layers, num_attention_heads, intermediate_size):
     return MyBert(vocab_size, hidden_size, num_hidden_layers, num_attention_heads, intermediate_size)
 
@@ -266,6 +275,10 @@ def test_an_argument_without_a_known_name_is_asked_for_and_given(needy, capsys):
     assert "Needy takes `width`" in err and "--config-arg width=" in err
     given = ("--config-arg", "width=hidden_size", "--config-arg", "depth_of_it=2")
     assert list(failed(climbed(capsys, f"{needy}:Needy", *given)[0])) == ["bert_layer_dropout"]
+    given = "voc=vocab_size d_model=hidden_size depth=num_hidden_layers heads=4 inner=intermediate_size".split()
+    given = [part for word in given for part in ("--config-arg", word)]
+    rows, _, _ = climbed(capsys, f"{needy}:Keywords", *given, "--rungs", "bert_encoder")
+    assert rows["bert_encoder"]["status"] == "OK"
 
 
 @pytest.mark.parametrize("name", ["make", "object_of_it"])
@@ -279,11 +292,12 @@ def test_a_function_that_makes_a_module_and_a_module_that_is_there_will_do(name,
     [
         ("needy.py:Fixed", "Fixed has vectors of 24, the ladder's small model of 20; what sets their size?"),
         ("needy.py:Deep", "has 5 layers, the ladder's model has 2"),
-        ("needy.py:Gone", "has no class 'Gone'; its modules are: Needy, Fixed, Deep, Odd, Part"),
+        ("needy.py:Gone", "has no class 'Gone'; its modules are: Needy, Fixed, Deep, Odd, Part, Stack, Keywords"),
         ("nowhere.py:Bert", "nowhere.py: no such file"),
         ("no.such.package:Bert", "cannot be imported"),
         ("needy.py:NEEDY", "has no class 'NEEDY'"),
         ("needy.py:Part", "Part has no layers that the ladder could find"),
+        ("needy.py:Stack", "holds no embeddings, only layers: give the whole model's class, or one layer's"),
         ("absent.py:Derived", "Derived is derived from PreTrainedModel, which is not installed here; not installed, "),
         ("absent.py:PreTrainedModel", "PreTrainedModel is not installed here; not installed, and replaced by nothing"),
         ("absent.py:Part", "or a --map; not installed, and replaced by nothing: nowhere_test_what_cannot_be_asked"),
@@ -380,6 +394,25 @@ def test_a_layer_alone_climbs_its_own_rungs(capsys):
     assert "takes its mask as [B, 1, 1, T], 0 for a token, -10000 for padding" in notes
     rows, _, _ = climbed(capsys, f"{MODULES / 'heads.py'}:EncoderLayer")
     assert failed(rows) == {} and list(rows) == ["layer", "bert_layer_dropout"]
+
+
+@pytest.mark.parametrize("name", ["ByKeyword", "Swapped", "ByPlace", "PositionalOnly"])
+def test_a_layers_arguments_are_told_by_their_names_too(name, capsys):
+    rows, _, code = climbed(capsys, f"{MODULES / 'layers.py'}:{name}", "--rungs", "layer")
+    assert code == 0 and failed(rows) == {}
+
+
+def test_a_layer_that_is_told_lengths_is_asked_with_padding_on_the_right(capsys):
+    rows, _, _ = climbed(capsys, f"{MODULES / 'lengths.py'}:EncoderBlock", "--rungs", "layer")
+    assert failed(rows) == {}
+
+
+def test_a_module_sees_no_gpu(tmp_path, capsys):
+    text = (MODULES / "torch_layers.py").read_text(encoding="utf-8")
+    seen = "\nimport os\nassert os.environ['CUDA_VISIBLE_DEVICES'] == ''\n"
+    path = written(tmp_path / "mine.py", text + seen)
+    rows, notes, _ = climbed(capsys, f"{path}:MyBert", "--rungs", "bert_encoder", isolated=True)
+    assert failed(rows) == {} and not any("left out" in note for note in notes)
 
 
 HUGGING_FACE = {  # class: how many rungs

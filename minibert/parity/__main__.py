@@ -190,6 +190,8 @@ def parse(argv):
         raise UserError("--onnx FILE goes with --weights DIR, the checkpoint it was made from, and with nothing else")
     if options.watch and options.json:
         raise UserError("--watch is for a person to read; leave out --json")
+    if options.watch and options.write_map:
+        raise UserError("--write-map writes a map once; leave out --watch")
     if options.tiny and (options.module or options.weights):
         raise UserError("--tiny is for functions; leave out --module and --weights")
     if not options.module and (options.map or options.write_map or options.config_arg or options.family):

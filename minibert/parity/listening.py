@@ -100,10 +100,13 @@ def replaced(listener, module=None):
             return input
         return input.copy_(listener(input)) if inplace else listener(input)
 
+    def torch_dropout(input, p, train):
+        return dropout(input, p, train)
+
     def attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, **options):
         return explicit_attention(torch, dropout, query, key, value, attn_mask, dropout_p, is_causal, scale)
 
-    stand_ins = [(functional.scaled_dot_product_attention, attention), (torch.dropout, dropout)]
+    stand_ins = [(functional.scaled_dot_product_attention, attention), (torch.dropout, torch_dropout)]
     names = ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout")
     stand_ins += [(getattr(functional, name), dropout) for name in names]
     changed = []

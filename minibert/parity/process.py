@@ -95,9 +95,11 @@ class LearnersProcess:
         handle, self.trace = tempfile.mkstemp(prefix="minibert-", suffix=".trace")
         os.close(handle)
         program = f"import sys; sys.path[:] = {sys.path!r}; from minibert.parity.child import serve; serve()"
+        # A module is asked on the CPU, whatever its file says of "cuda" where there is one.
+        hidden = {"CUDA_VISIBLE_DEVICES": ""} if "modules" in self.what else {}
         self.process = subprocess.Popen(
             [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            start_new_session=True, env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            start_new_session=True, env=os.environ | {"PYTHONUNBUFFERED": "1"} | hidden,
         )  # fmt: skip
         self.answers, self.printed = queue.Queue(), 0
         threading.Thread(target=self.listen, args=(self.process.stdout, self.answers), daemon=True).start()

@@ -169,7 +169,7 @@ RUNGS = (
         "loss_and_gradients", "loss and gradients", "Devlin et al. 2019, section 4.1; the chain rule",
         (IDS, MASK, TYPES, ("labels", "[B] int64"), CLASSIFIER_WEIGHTS, CONFIG),
         "(loss, gradients): the mean cross-entropy of BERT with its own head, dropout off; a dict of arrays, "
-        "one for each of the weights, under the same name", ("index",) * 2,
+        "one for each of the weights, under the same name", ("index",) * 2, twice=True,
     ),
     Rung(
         "bert_embeddings_dropout", "dropout in the embeddings", "google-research/bert, modeling.py",

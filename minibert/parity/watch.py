@@ -57,9 +57,10 @@ def differs(old, new):
 
 
 def stamps(place):
-    """{path: when it was changed, how large it is} for the Python files of the file's folder."""
+    """{path: when it was changed, how large it is} for the Python files and the notebooks of the file's folder."""
     found = {}
-    for path in Path(place).resolve().parent.glob("*.py"):
+    folder = Path(place).resolve().parent
+    for path in (*folder.glob("*.py"), *folder.glob("*.ipynb")):
         try:
             status = path.stat()
         except OSError:  # an editor is just replacing it

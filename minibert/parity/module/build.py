@@ -106,9 +106,7 @@ class Builder:
             if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
                 continue
             if name in self.given:
-                found[name] = (
-                    settings.get(self.given[name], self.given[name]) if hashable(self.given[name]) else self.given[name]
-                )
+                found[name] = self.value_of(name, settings)
             elif is_config(name, parameter.annotation):
                 found[name] = make_config(settings)
             elif (setting := setting_of(name, names)) in settings:
@@ -118,7 +116,15 @@ class Builder:
                     f"{getattr(function, '__name__', function)} takes `{name}`, which is no setting that the ladder "
                     f"knows; say: --config-arg {name}=VALUE"
                 )
+        takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+        if function is self.target and takes_all and not any(is_config(p.name, p.annotation) for p in parameters):
+            found |= {name: self.value_of(name, settings) for name in self.given if name not in found}
         return found
+
+    def value_of(self, name, settings):
+        """What --config-arg gives an argument: a setting, where it names one."""
+        value = self.given[name]
+        return settings.get(value, value) if hashable(value) else value
 
     def config_makers(self):
         """(what it is, a function settings -> configuration object), the likeliest first."""

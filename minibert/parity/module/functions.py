@@ -15,7 +15,7 @@ from ..learner import Written
 from ..levels import ModuleLadder
 from ..references import converter
 from .build import Builder, settings_from
-from .record import MASK_FORMS, Run, Runner, final_state, find_layers, is_layer, vector_in
+from .record import MASK_FORMS, OneLayer, Run, Runner, final_state, find_layers, is_layer, vector_in
 from .weights import DISTILBERTS_NAMES, assign, in_bert_words
 
 POOLED = ("pooler_output", "pooled_output", "pooled", "cls_output", "pooler", "cls")
@@ -161,8 +161,9 @@ class ModuleFunctions:
         self.notes += assignment.notes
         if self.alone:
             self.zero_types, self.layers_seen, self.pools, self.classifies = True, True, False, False
-            self.case = self.references.table["layer"]["cases"][0]
-            self.level = ["module", {}]
+            options = {"right_only": runner.takes_lengths}
+            self.case = ModuleLadder(**options).references.table["layer"]["cases"][0]
+            self.level = ["module", options]
             self.convert = converter("torch", "float32")
             return self.choose_mask(runner)
         has_types, placed = types in self.weights, types in assignment.slots
@@ -404,18 +405,6 @@ class ModuleFunctions:
 
 def one_line(error):
     return " ".join(str(error).split())[:200] or "no message"
-
-
-class OneLayer(torch.nn.Module):
-    """A learner's layer where a whole model is expected: what it is given stands in for the embeddings."""
-
-    def __init__(self, layer, size):
-        super().__init__()
-        self.layer, self.size = layer, size
-
-    def forward(self, input_ids, attention_mask):
-        hidden = torch.zeros(*input_ids.shape, self.size, dtype=next(self.parameters()).dtype)
-        return self.layer(hidden, attention_mask)
 
 
 def holds_embeddings(module):

@@ -86,7 +86,7 @@ class Runner:
     def __init__(self, module, layers, size, pad=None):
         self.module, self.layers, self.size, self.pad = module, layers, size, pad
         self.mask_form = next(iter(MASK_FORMS))
-        self.kinds = argument_kinds(module)
+        self.kinds = module.kinds if isinstance(module, OneLayer) else argument_kinds(module)
         self.takes_types = "types" in self.kinds.values()
         self.takes_mask = bool({"mask", "blocked", "lengths"} & set(self.kinds.values()))
         self.takes_lengths = "lengths" in self.kinds.values() and not {"mask", "blocked"} & set(self.kinds.values())
@@ -169,6 +169,30 @@ def argument_kinds(module):
         for name in [name for name in required if name not in names.values()][:1]:
             names.setdefault(kind, name)
     return {name: kind for kind, name in names.items()}
+
+
+class OneLayer(nn.Module):
+    """A learner's layer where a whole model is expected: what it is given stands in for the embeddings."""
+
+    def __init__(self, layer, size):
+        super().__init__()
+        self.layer, self.size = layer, size
+        self.signature = inspect.signature(layer.forward)
+        parameters = self.signature.parameters.values()
+        self.by_place = any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
+        names = {kind: name for name, kind in argument_kinds(layer).items()}
+        kind = next((kind for kind in ("mask", "blocked", "lengths") if kind in names), "mask")
+        self.hidden = names.get("ids")
+        others = [p.name for p in parameters if p.name != self.hidden and p.kind is not p.VAR_KEYWORD]
+        self.mask = names.get(kind) or next(iter(others), None)  # of an unknown name: the second one
+        self.kinds = {"input_ids": "ids", "attention_mask": kind}
+
+    def forward(self, input_ids, attention_mask):
+        hidden = torch.zeros(*input_ids.shape, self.size, dtype=next(self.parameters()).dtype)
+        if self.by_place:
+            return self.layer(hidden, attention_mask)
+        given = inspect.BoundArguments(self.signature, {self.hidden: hidden, self.mask: attention_mask})
+        return self.layer(*given.args, **given.kwargs)
 
 
 def parts_of(value):

@@ -403,6 +403,9 @@ def checked(found, parameters, weights):
     whole = [name.partition("@")[0] for name in found.slots]
     missing = [name for name in weights if name.startswith(("embeddings.", "encoder.")) and name not in whole]
     first = [name for name in missing if name.startswith("encoder.layer.0.") and name.endswith("weight")]
+    tables = [name for name in found.slots if name.endswith("_embeddings.weight")]
+    if not tables and not first and "embeddings.word_embeddings.weight" in missing:
+        raise UserError("it holds no embeddings, only layers: give the whole model's class, or one layer's")
     if len([name for name in first if "LayerNorm" not in name]) > 2 or "embeddings.word_embeddings.weight" in missing:
         vital = first or missing
         raise UserError(

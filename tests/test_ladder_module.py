@@ -150,6 +150,14 @@ def test_the_order_of_rows_that_is_read_from_one_matrix_is_said(capsys):
     )
 
 
+def test_one_matrix_for_query_key_and_value_may_be_in_order_of_heads(capsys):
+    rows, notes, code = climbed(capsys, MODULES / "by_heads.py:ByHeads")
+    assert code == 0 and failed(rows) == {} and "loss_and_gradients" in rows
+    assert "attn.qkv_proj.weight is one matrix for query, key and value: read head by head" in notes
+    rows, _, _ = climbed(capsys, f"{MODULES / 'by_heads.py'}:OneLayer", "--rungs", "layer")
+    assert failed(rows) == {}
+
+
 def changed_course(folder, old, new):
     """FILE:CLASS of a copy of the course's BertModel with a piece of text replaced."""
     for path in COURSE.glob("*.py"):

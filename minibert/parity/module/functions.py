@@ -105,7 +105,7 @@ class ModuleFunctions:
                     f"{self.name} has {len(layers)} layers, the ladder's model has {count}; what sets their number? "
                     "--config-arg NAME=num_hidden_layers"
                 )
-            assignment = assign(module, layers, self.weights_for(config), self.map_file)
+            assignment = assign(module, layers, self.weights_for(config), self.map_file, heads=self.heads)
             pad = config["pad_token_id"] if self.family == "roberta" else None
             self.built[key] = module, Runner(module, layers, hidden_size(config), pad), assignment
         return self.built[key]
@@ -149,7 +149,7 @@ class ModuleFunctions:
     def try_out(self, may_be_distilbert=False):
         """Build it, and find the form of its mask; notes on everything that was decided on the way."""
         self.mask_form, self.folds_types, self.alone = next(iter(MASK_FORMS)), False, False
-        self.failure = None
+        self.failure, self.heads = None, 1
         _, runner, assignment = self.prepare(self.config, torch.float32)
         types = "embeddings.token_type_embeddings.weight"
         if may_be_distilbert and assignment.source == DISTILBERTS_NAMES and types not in assignment.slots:
@@ -158,14 +158,13 @@ class ModuleFunctions:
             _, runner, assignment = self.prepare(self.config, torch.float32)
         self.assignment = assignment
         self.notes.append(f"{self.name} from {self.builder.way[0]}; weights by {assignment.source}")
-        self.notes += assignment.notes
         if self.alone:
             self.zero_types, self.layers_seen, self.pools, self.classifies = True, True, False, False
             options = {"right_only": runner.takes_lengths}
             self.case = ModuleLadder(**options).references.table["layer"]["cases"][0]
             self.level = ["module", options]
             self.convert = converter("torch", "float32")
-            return self.choose_mask(runner)
+            return self.choose_forms(runner)
         has_types, placed = types in self.weights, types in assignment.slots
         self.folds_types = has_types and not placed
         self.zero_types = self.family == "bert" and not (runner.takes_types and placed)
@@ -179,7 +178,7 @@ class ModuleFunctions:
             self.case = self.first_case()
         if runner.takes_lengths:
             self.notes.append("is told the lengths of its texts: asked with padding on the right only")
-        self.choose_mask(runner)
+        self.choose_forms(runner)
         run = self.one_run(runner)
         self.layers_seen = len(run.outputs) == settings_from(self.config)["num_hidden_layers"] and bool(run.inputs)
         if self.failure is not None:
@@ -234,6 +233,22 @@ class ModuleFunctions:
         ids = arguments["input_ids"]
         ids = ids if padding is None else ids.masked_fill(mask == 0, padding)
         return runner.run(ids, mask, arguments.get("token_type_ids", torch.zeros_like(ids)))
+
+    def choose_forms(self, runner):
+        """Of the mask; then of one matrix for query, key and value, where it is right only when read head by head."""
+        self.choose_mask(runner)
+        fused = any(slot.start is not None for slot in self.assignment.slots.values())
+        if fused and self.failure is None and not self.is_right(runner):
+            self.heads, self.built = settings_from(self.config)["num_attention_heads"], {}
+            if not self.is_right(runner):
+                self.heads, self.built = 1, {}
+            *_, self.assignment = self.prepare(self.config, torch.float32)
+        self.notes += self.assignment.notes
+
+    def is_right(self, runner):
+        """Is the last hidden state of the first stored case as it should be?"""
+        end = self.sample_end(runner)
+        return end is not None and self.off(end, self.expected_end()) < CLOSE
 
     def choose_mask(self, runner):
         """The first form in which the answer is right; else in which padding reaches no token; else that is taken."""

@@ -70,7 +70,7 @@ def absences_named(notes):
 
 def is_optimizer(target):
     """A class of torch.optim's kind, or one with a step() that is no module."""
-    if not inspect.isclass(target) or issubclass(target, nn.Module):
+    if not inspect.isclass(target) or issubclass(target, nn.Module) or isinstance(target, Nothing):
         return False
     return issubclass(target, TorchOptimizer) or callable(getattr(target, "step", None))
 

@@ -128,8 +128,11 @@ def piece(weights, name):
     return weights[whole].chunk(count)[number]
 
 
-def assign(module, layers, weights, map_file=None, lenient=False):
-    """The `Assignment` for a module. weights: {BERT's name: tensor} of all that may be wanted. Else UserError."""
+def assign(module, layers, weights, map_file=None, lenient=False, heads=1):
+    """The `Assignment` for a module. weights: {BERT's name: tensor} of all that may be wanted. Else UserError.
+
+    heads: in how many blocks of query, key and value the rows of one matrix for all three lie; 1: not head by head.
+    """
     parameters = dict(module.named_parameters(remove_duplicate=False))
     if map_file:
         return from_file(map_file, parameters, weights)
@@ -137,7 +140,7 @@ def assign(module, layers, weights, map_file=None, lenient=False):
         found = by_table(table, parameters, weights)
         if found is not None:
             return checked(Assignment(found, source), parameters, weights)
-    found = by_words(module, layers, weights)
+    found = by_words(module, layers, weights, heads)
     return found if lenient else checked(found, parameters, weights)
 
 
@@ -184,10 +187,10 @@ def by_table(table, parameters, weights):
 # ---- by words and shapes
 
 
-def by_words(module, layers, weights):
+def by_words(module, layers, weights, heads=1):
     found = Assignment({}, "names and shapes")
     for number, (path, layer) in enumerate(layers):
-        one = LayerReader(layer, weights, f"encoder.layer.{number}.").read()
+        one = LayerReader(layer, weights, f"encoder.layer.{number}.", heads).read()
         for name, slot in one.slots.items():
             found.slots[f"encoder.layer.{number}.{name}"] = Slot(
                 f"{path}.{slot.parameter}" if path else slot.parameter, slot.start, slot.stop, slot.transposed
@@ -202,7 +205,8 @@ def by_words(module, layers, weights):
 class LayerReader:
     """Finds one layer's weights by what its parameters are called and how large they are."""
 
-    def __init__(self, layer, weights, prefix):
+    def __init__(self, layer, weights, prefix, heads=1):
+        self.heads = heads
         self.size = weights[f"{prefix}attention.self.query.weight"].shape[0]
         self.inner = weights[f"{prefix}intermediate.dense.weight"].shape[0]
         self.layer, self.found = layer, Assignment({}, "")
@@ -237,24 +241,33 @@ class LayerReader:
         return other >= self.inner and other != 3 * self.size
 
     def attention(self):
-        size, roles = self.size, ("query", "key", "value")
+        size = self.size
         fused = [name for name, p in self.left.items() if p.dim() == 2 and tuple(p.shape) == (3 * size, size)]
         squares = [name for name, p in self.left.items() if tuple(p.shape) == (size, size)]
         heads = [name for name, p in self.left.items() if p.dim() == 2 and p.shape[1] == size and size % p.shape[0] == 0
                  and p.shape[0] < size and self.kind(name)]  # fmt: skip
         if fused:
-            if not fused[0].endswith("in_proj_weight"):  # PyTorch's own, whose order is known
-                self.found.notes.append(
-                    f"{fused[0]} is one matrix for query, key and value: read as all of query, then key, then value"
-                )
-            for i, role in enumerate(roles):
-                self.take(f"attention.self.{role}", fused[0], start=i * size, stop=(i + 1) * size)
+            self.one_matrix(fused[0])
         elif heads and len(squares) <= 1:
             self.separate_heads(heads)
         else:
             squares = self.three(squares)
         if squares:
             self.take("attention.output.dense", squares[0])
+
+    def one_matrix(self, name):
+        """Rows for query, key and value: first all of query, or, of several heads, three blocks for each head."""
+        if not name.endswith("in_proj_weight"):  # PyTorch's own, whose order is known
+            order = "head by head" if self.heads > 1 else "as all of query, then key, then value"
+            self.found.notes.append(f"{name} is one matrix for query, key and value: read {order}")
+        rows, bias = self.size // self.heads, bias_of(name)
+        for head in range(self.heads):
+            part = f"@{head}/{self.heads}" if self.heads > 1 else ""
+            for number, role in enumerate(("query", "key", "value"), 3 * head):
+                place = {"start": number * rows, "stop": (number + 1) * rows}
+                self.found.slots[f"attention.self.{role}.weight{part}"] = Slot(name, **place)
+                if bias in self.left:
+                    self.found.slots[f"attention.self.{role}.bias{part}"] = Slot(bias, **place)
 
     def three(self, squares):
         """Query, key and value among the square weights; what is left over."""

@@ -20,13 +20,12 @@ import itertools
 import random
 import statistics
 
-from beside_the_trainer import student
 from tqdm import tqdm
 
 from minibert.data import load_task
 from minibert.evaluate import predict
 from minibert.load import load_encoder, load_tokenizer, put_head
-from minibert.metrics import accuracy
+from minibert.metrics import accuracy, student_t
 from minibert.plumbing.command import Parser, run_command
 from minibert.plumbing.device import resolve_device, resolve_precision
 from minibert.plumbing.files import UserError
@@ -97,7 +96,7 @@ def verdict(size, name, gains):
     mean = statistics.mean(gains)
     if len(gains) < 2:
         return f"{size:,} texts, {name}: {mean:+.2f} points with one seed, which says nothing"
-    half = student(len(gains) - 1) * statistics.stdev(gains) / len(gains) ** 0.5
+    half = student_t(len(gains) - 1) * statistics.stdev(gains) / len(gains) ** 0.5
     says = "helps" if mean > half else "hurts" if mean < -half else "cannot be told from doing nothing"
     return f"{size:,} texts, {name}: {mean:+.2f} points, 95% interval {mean - half:+.2f} to {mean + half:+.2f}: {says}"
 

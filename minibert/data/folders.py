@@ -52,6 +52,8 @@ def read_label_folders(folder):
 
 def text_files(folder):
     """The paths of its LABEL/*.txt, sorted. Raises OSError: `Path.glob` would pass over a folder that is locked."""
+    if not folder.is_dir():
+        return []
     labels = [path for path in folder.iterdir() if path.is_dir() and path.name != UNLABELLED]
     return sorted(path for label in labels for path in label.iterdir() if path.suffix == ".txt")
 

@@ -9,7 +9,7 @@ import re
 import sys
 from pathlib import Path
 
-from .plumbing.command import Parser, number, run_command, warmup
+from .plumbing.command import Parser, add_columns, number, run_command, warmup
 from .plumbing.files import UserError, read_json, remove_leftovers, shown, write_json
 from .plumbing.lock import only_run_in
 from .plumbing.push import repository
@@ -203,9 +203,7 @@ def add_data_options(parser):
         help="use only N texts for training and validation together; where a task has a validation set of its own, for "
         "training")  # fmt: skip
     add("--test-limit", type=number(int, 1), metavar="N", help="use only N test texts")
-    add("--text-column", default="text", help="of your own file: the column of texts")
-    add("--pair-column", default="text_pair", help="of your own file: the column of second texts, if it has one")
-    add("--label-column", default="label", help="of your own file: the column of labels")
+    add_columns(add)
     add("--group-column", help="of your own file: give accuracy for each value of this column, too")
 
 

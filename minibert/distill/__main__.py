@@ -1,6 +1,6 @@
 """`python -m minibert.distill TEACHER TEXT --output FOLDER`: the command line. `run.py` does the work."""
 
-from ..plumbing.command import Parser, number, run_command, warmup
+from ..plumbing.command import Parser, add_columns, number, run_command, warmup
 from . import LOSSES
 
 MAX_SEED = 2**32 - 1
@@ -29,9 +29,7 @@ def parse(argv):
         help=f"a .txt file, one text per line; or a task with labels, as finetune takes it ({', '.join(TASKS)}, a file "
         "or a folder): all but its test texts")  # fmt: skip
     add("--data", metavar="PATH", help="local copy of a built-in task's data, instead of downloading it")
-    add("--text-column", default="text", help="of your own file: the column of texts")
-    add("--pair-column", default="text_pair", help="of your own file: the column of second texts, if it has one")
-    add("--label-column", default="label", help="of your own file: the column of labels")
+    add_columns(add)
     add("--limit", type=number(int, 2), metavar="N", help="use only N texts")
     add("--output", metavar="DIR", required=True, help="where the student goes")
     add_student_options(parser.add_argument_group("student"))

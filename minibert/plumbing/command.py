@@ -61,6 +61,13 @@ def warmup(text):
     return value
 
 
+def add_columns(add):
+    """The options that say what a person's own file calls its columns. add: a parser's `add_argument`."""
+    add("--text-column", default="text", help="of your own file: the column of texts")
+    add("--pair-column", default="text_pair", help="of your own file: the column of second texts, if it has one")
+    add("--label-column", default="label", help="of your own file: the column of labels")
+
+
 def run_command(main):
     """Run a command's `main` and leave with its exit code; whatever goes wrong is one line on standard error.
 

@@ -12,7 +12,7 @@ in the order of `labels`; what is said of one classifier is said of the row's ke
     kept          {row: seed}                       best         the row that is best on validation
     refit         whether fine-tuning learned from the validation texts, too: then it is called best
     answer        sentences                         notes        warnings and how sure the comparison is
-    intervals     {row: [low, high]} of accuracy    difference   {"points", "low", "high"}: fine-tuned minus frozen
+    intervals     {row: [low, high]} of accuracy    difference   fine-tuned minus frozen, as `Run.difference` has it
     lead          the same for the two most accurate rows, with their names: {"first", "second", ...}
     chosen        what validation decided, lines    groups       {group: {"texts", row: accuracy}}, and group_column
     unit          what the labels are numbers of, or None;   rows then hold mean_absolute_error
@@ -156,20 +156,22 @@ class Run:
         return rows | {row: rows[row].get("mean", rows[row]) for row in ("majority", "bag-of-words")}
 
     def difference(self, one, other):
-        """Accuracy of `other` minus that of `one`: {"points", "low", "high", "seeds"}, the first three as shares; None
-        when one of them is missing.
+        """Accuracy of `other` minus that of `one`: {"points", "low", "high", "seeds", "spread"}, as shares; None when
+        one of them is missing.
 
         With several seeds, of their means: the interval is that of the seed that is kept, laid around them, and wider
-        by what the mean of so few seeds leaves open (Student's t; the two doubts add up as their squares).
+        by what the mean of so few seeds leaves open (Student's t; the two doubts add up as their squares). spread: the
+        standard deviation over seeds, None for one.
         """
         if not {one, other} <= set(self.predictions):
             return None
         points, low, high = bootstrap(self.labels, self.predictions[one], self.predictions[other])
         gaps = np.subtract(self.accuracies(other), self.accuracies(one))  # of a row that no seed enters, with its one
         means, seeds = float(gaps.mean()), len(gaps)
-        doubt = metrics.student_t(seeds - 1) * float(gaps.std(ddof=1)) / seeds**0.5 if seeds > 1 else 0.0
+        spread = float(gaps.std(ddof=1)) if seeds > 1 else None
+        doubt = metrics.student_t(seeds - 1) * spread / seeds**0.5 if seeds > 1 else 0.0
         return {"points": means, "low": means - float(np.hypot(points - low, doubt)),
-                "high": means + float(np.hypot(high - points, doubt)), "seeds": seeds}  # fmt: skip
+                "high": means + float(np.hypot(high - points, doubt)), "seeds": seeds, "spread": spread}  # fmt: skip
 
     def lead(self):
         """How far the most accurate row is ahead of the second (means over seeds decide which they are)."""
@@ -341,7 +343,7 @@ def gather_checks(run, record, texts, near):
         checks.truncation((int(right[~was_cut].sum()), int((~was_cut).sum())),
                           (int(right[was_cut].sum()), int(was_cut.sum())), limit, run.job.options.truncation),
         check_calibration(record, main),
-        check_difference(run, record["difference"]),
+        check_difference(record["difference"]),
         checks.training(record["training"]["epochs"]) if record["training"] else
         checks.left_out("length of training", "Nothing was fine-tuned; --mode both does."),
     ]  # fmt: skip
@@ -359,16 +361,12 @@ def check_calibration(record, name):
     return checks.calibration(record["calibration"][name], tables.TITLES[name])
 
 
-def check_difference(run, difference):
+def check_difference(difference):
     if difference is None:
         return checks.left_out(
             "fine-tuned against frozen", "One of the two experiments was not run; --mode both runs both."
         )
-    seeds = run.job.options.seeds
-    if len(seeds) == 1:
-        return checks.difference(difference)
-    gaps = np.subtract(run.accuracies("finetuned"), run.accuracies("frozen"))
-    return checks.difference(difference, float(gaps.std(ddof=1)), len(seeds))
+    return checks.difference(difference, difference["spread"], difference["seeds"])
 
 
 # ---- where and how

@@ -210,8 +210,9 @@ def exchanged(value, old, new):
     """The same value with `new` where `old` was, however deep inside dicts, dataclasses, lists and tuples."""
     if value is old:
         return new
-    parts = {name: exchanged(part, old, new) for name, part in parts_of(value).items()}
-    if all(part is parts[name] for name, part in parts_of(value).items()):
+    before = parts_of(value)
+    parts = {name: exchanged(part, old, new) for name, part in before.items()}
+    if all(part is parts[name] for name, part in before.items()):
         return value
     if hasattr(value, "keys"):
         changed = copy.copy(value)

@@ -268,7 +268,8 @@ def add_sweep_options(group):
 def add_text_options(group):
     add, poolings = group.add_argument, ("cls", "mean", "pooler")
     add("--max-length", type=number(int, 5), default=256, help="tokens per text, special ones included")
-    add("--truncation", choices=("head", "tail", "head+tail"), default="head", help="the part of a longer text to keep")
+    add("--truncation", choices=("head", "tail", "head+tail"), default="head",
+        help="the part of a longer text to keep; windows need none, they reach from its first token to its last")
     add("--windows", type=number(int, 1, 1000), default=1, metavar="N",
         help="read a longer text as up to N overlapping windows of --max-length tokens and average their vectors; pays "
         "where what decides may stand anywhere in a long text")  # fmt: skip

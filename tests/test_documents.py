@@ -45,7 +45,7 @@ def test_names_that_the_guide_for_contributors_sends_to_stand_in_the_files_it_na
         ("minibert/config.py", "FAMILIES"), ("minibert/names.py", "COLUMNS"), ("minibert/names.py", "PREFIXES"),
         ("minibert/names.py", "NATIVE_NAMES"), ("minibert/names.py", "NATIVE_COLUMNS"), ("minibert/head.py", "NATIVE"),
         ("minibert/load.py", "ARCHITECTURES"), ("minibert/data/corpora.py", "CORPORA"),
-        ("minibert/recipes.py", "TASK_DEFAULTS"), ("minibert/parity/diagnosis.py", "MISTAKES_OF"),
+        ("minibert/recipes.py", "TASK_DEFAULTS"), ("minibert/parity/candidates.py", "MISTAKES_OF"),
         ("tests/test_recipes.py", "STATED"), ("tests/tiny.py", "FAMILIES"),
     ):  # fmt: skip
         assert f"`{name}`" in text and re.search(rf"^{name} = ", read(file), re.M), (file, name)

@@ -13,9 +13,9 @@ import pytest
 import torch
 from ladder_tools import DTYPES, REFERENCES, RUNG, check, command, written
 
+from minibert.parity.candidates import CONVENTIONS_OF
 from minibert.parity.check import run_rung
 from minibert.parity.conventions import CONVENTIONS
-from minibert.parity.diagnosis import CONVENTIONS_OF
 from minibert.parity.mistakes import MISTAKES
 
 

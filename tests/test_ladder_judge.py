@@ -71,8 +71,9 @@ def test_an_encoder_names_the_first_layer_that_differs(cases):
 
 
 ENGINE = """
-    known_model known_optimizer known_metrics diagnosis conventions listening placement verdict rungs mistakes learner
-    references call check judge results values levels process child opening tiny hints contract report watch
+    known_model known_optimizer known_metrics candidates diagnosis conventions listening placement verdict rungs
+    mistakes learner references call check judge results values levels process child opening tiny hints
+    contract report watch
 """.split()
 
 

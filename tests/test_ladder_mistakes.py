@@ -15,9 +15,10 @@ import parity_mistakes
 import pytest
 from ladder_tools import DTYPES, NUMERIC, REFERENCES, RUNG, check, leaves, parrot
 
+from minibert.parity.candidates import MISTAKES_OF, pairs_of
 from minibert.parity.check import run_ladder, run_rung
 from minibert.parity.conventions import CONVENTIONS
-from minibert.parity.diagnosis import MISTAKES_OF, distance, made, pairs_of
+from minibert.parity.diagnosis import distance, made
 from minibert.parity.judge import diagnose
 from minibert.parity.mistakes import MISTAKES
 from minibert.parity.placement import ELSEWHERE, MISSING

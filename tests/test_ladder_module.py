@@ -283,6 +283,8 @@ def test_an_argument_without_a_known_name_is_asked_for_and_given(needy, capsys):
     assert "Needy takes `width`" in err and "--config-arg width=" in err
     given = ("--config-arg", "width=hidden_size", "--config-arg", "depth_of_it=2")
     assert list(failed(climbed(capsys, f"{needy}:Needy", *given)[0])) == ["bert_layer_dropout"]
+    code, out, err = command(capsys, "--module", f"{needy}:Needy", *given, "--config-arg", "widht=3")
+    assert (code, out) == (2, "") and "--config-arg widht: Needy takes " in err and "width" in err
     given = "voc=vocab_size d_model=hidden_size depth=num_hidden_layers heads=4 inner=intermediate_size".split()
     given = [part for word in given for part in ("--config-arg", word)]
     rows, _, _ = climbed(capsys, f"{needy}:Keywords", *given, "--rungs", "bert_encoder")

@@ -167,6 +167,7 @@ def test_a_form_that_cannot_be_answered_comes_back_with_the_reason(server):
         ({"method": "POST", "body": b"x=1", "kind": "text/plain"}, 415),
         ({"method": "POST", "path": "/api/predict", "body": b"{}", "kind": "text/plain"}, 415),
         ({"method": "POST", "body": b"x" * (LARGEST + 1), "kind": "text/plain"}, 413),
+        ({"method": "POST", "body": b"x" * (20 * LARGEST), "kind": "text/plain"}, 413),
         ({"method": "POST", "Content_Length": "-5"}, 400),
         ({"method": "POST", "Content_Length": "many"}, 400),
         ({"method": "POST", "Transfer_Encoding": "chunked", "body": b"0\r\n\r\n"}, 411),
@@ -174,11 +175,7 @@ def test_a_form_that_cannot_be_answered_comes_back_with_the_reason(server):
     ],
 )
 def test_other_sites_and_odd_requests_are_refused(server, request_, status):
-    try:
-        answered, headers, text = ask(server, **request_)
-    except (BrokenPipeError, ConnectionResetError):
-        assert status == 413  # it hung up before all of the body was sent
-        return
+    answered, headers, text = ask(server, **request_)
     assert answered == status
     assert headers["Content-Type"].startswith("text/plain") and len(text) < 200
     assert ask(server)[0] == 200  # and goes on answering

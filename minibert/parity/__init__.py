@@ -8,7 +8,7 @@ The way of a climb:
                       opens your file
     call.py           calls your functions; listening.py hears where they drop; values.py is what they may return
     verdict.py        judges the reply: judge.py compares, placement.py places dropout, diagnosis.py finds the mistake
-                      by making it (known_*.py); mistakes.py and conventions.py say it in words
+                      by making each of candidates.py (known_*.py); mistakes.py and conventions.py say it in words
     check.py          the climb itself; results.py is what comes of it, report.py shows it, watch.py does it again
     __main__.py       the command
 

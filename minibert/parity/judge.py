@@ -1,16 +1,17 @@
 """The judge: is an answer right, where is it not, and which known mistake is it?
 
-A mistake is recognised by its output: what each known mistake returns for the same inputs is stored beside the
-right answer, at a few hundred positions where the mistakes differ. An output that misses the right answer and
-meets a wrong one has, almost surely, been computed the same wrong way.
+A mistake is recognised by its output: an answer that misses the right one and meets a wrong one has, almost surely,
+been computed the same wrong way. Wrong answers are made by `diagnosis.py`; those of gradients and of training are
+stored beside the right ones, at a few hundred positions where the mistakes differ.
 """
 
 import itertools
 
 import numpy as np
 
+from .candidates import MISTAKES_OF
 from .conventions import CONVENTIONS
-from .diagnosis import MISTAKES_OF, Answer, distance, explain, without_variants
+from .diagnosis import Answer, distance, explain, without_variants
 from .references import converter
 from .results import DIFF, ERROR, OK, OTHER, SHAPE, Result, Wrong
 from .values import Foreign

@@ -1,6 +1,6 @@
 """What people get wrong, and how to put it right: name -> (what it is, what to do).
 
-`diagnosis.py` says which of them a rung knows, and recognises them by the numbers that they lead to.
+`candidates.py` says which of them a rung knows, `diagnosis.py` recognises them by the numbers that they lead to.
 """
 
 MISTAKES = {

@@ -5,7 +5,10 @@ can send a form to 127.0.0.1, or let its own name point there and read what come
 to this server by its local name (`Host`), and not be sent by another site's page (`Origin`, `Sec-Fetch-Site`).
 """
 
+import contextlib
+import socket
 import sys
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
@@ -80,6 +83,17 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             status, headers, text = 500, {"Content-Type": "text/plain; charset=utf-8"}, "that went wrong\n"
         self.send(status, headers, text.encode("utf-8", "backslashreplace"))
+        if self.close_connection:
+            self.drain()
+
+    def drain(self):
+        """Read what is still sent: a connection that is closed on unread bytes takes its answer with it (a reset)."""
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_WR)
+            self.connection.settimeout(1)
+            end = time.monotonic() + SECONDS
+            while time.monotonic() < end and self.rfile.read1(LARGEST):
+                pass
 
     def check_origin(self):
         """Refused unless the request is for this server, and comes from its own page or from no page."""

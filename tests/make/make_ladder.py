@@ -27,7 +27,7 @@ from torch.nn import functional
 from transformers.masking_utils import create_bidirectional_mask  # noqa: F401  (fails early on another version)
 from transformers.trainer_pt_utils import get_parameter_names
 
-from minibert.parity.diagnosis import ADAM_CONVENTIONS, CONVENTIONS_OF, MISTAKES_OF
+from minibert.parity.candidates import ADAM_CONVENTIONS, CONVENTIONS_OF, MISTAKES_OF
 from minibert.parity.judge import group_words, matched, plain
 from minibert.parity.known_model import DROP
 from minibert.parity.mistakes import MISTAKES

@@ -208,6 +208,14 @@ def is_config(name, annotation):
     return plain(name) in CONFIGS or plain(name).endswith("config") or called.lower().endswith("config")
 
 
+def argument_names(target):
+    """What a class or a function may be given, by name; None where that may be anything, as with a configuration."""
+    parameters = inspect.signature(target).parameters.values()
+    if any(p.kind is p.VAR_KEYWORD or is_config(p.name, p.annotation) for p in parameters):
+        return None
+    return [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_POSITIONAL]
+
+
 def setting_of(name, names):
     """BERT's word for an argument; `names`: all arguments, because `hidden_dim` depends on its neighbours."""
     if plain(name) in ("hiddendim", "dhidden", "nhidden"):

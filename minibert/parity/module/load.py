@@ -11,10 +11,11 @@ from torch.optim import Optimizer as TorchOptimizer
 from ...plumbing.files import UserError
 from ..learner import split_place
 from .absent import ABSENT, Nothing
-from .build import parse_given
+from .build import argument_names, parse_given
 from .find import find, neighbours_with
 from .functions import ModuleFunctions
 from .optimizer import Optimizer
+from .words import SETTINGS
 
 NOT_ASKED = "the module has no such part"
 
@@ -39,6 +40,8 @@ def load_modules(what):
             raise UserError("--module takes one module, and one optimizer beside it")
     if optimizer is None and functions is not None:
         optimizer = optimizer_beside(split_place(what["modules"][0])[0], given, notes, what)
+    targets = [functions.builder.target] if functions else []
+    refuse_unread(given, targets + ([optimizer.optimizer_class] if optimizer else []))
     if functions is None:
         functions = SimpleNamespace(ARRAYS="torch", MISSING=NOT_ASKED, level=["module", {}], notes=[])
         functions.__file__ = getattr(source, "__file__", None)
@@ -46,6 +49,17 @@ def load_modules(what):
         functions.adamw, functions.adamw_several = optimizer.adamw, optimizer.adamw_several
     functions.notes = [*functions.notes, *notes]
     return functions
+
+
+def refuse_unread(given, targets):
+    """UserError for a --config-arg that no class takes, where that can be told: the word is misspelt."""
+    taken = [argument_names(target) for target in targets]
+    if None in taken:
+        return
+    for name in given:
+        if name not in SETTINGS and not any(name in names for names in taken):
+            each = [f"{target.__name__} takes {', '.join(names)}" for target, names in zip(targets, taken, strict=True)]
+            raise UserError(f"--config-arg {name}: {'; '.join(each)}")
 
 
 def refuse_stand_in(target, text, notes):

@@ -38,8 +38,9 @@ from .. import metrics
 from ..data.corpora import REVIEWS_GROUP
 from ..plumbing.files import UserError, read_json
 from ..plumbing.resume import read_log
-from . import calibration, checks, copies, label_errors, tables, words
+from . import calibration, copies, label_errors, tables, words
 from .data_facts import PARTS, gather_data
+from .gather_checks import gather_checks
 from .gather_errors import gather_errors, interval, make_case
 from .legible import legible
 
@@ -311,67 +312,6 @@ def gather_near_copies(run, across, features):
     return {"texts": len(found), "examples": examples, "test": found}
 
 
-# ---- the checks
-
-
-def gather_checks(run, record, texts, near):
-    """All findings, in the order of `checks`."""
-    data, names, best = record["data"], record["labels"], run.best
-    right = run.predictions[best] == run.labels
-    length = texts["lengths"]["test"]
-    limit = run.job.longest_read
-    was_cut = length > limit
-    suspected = record["label_errors"]
-    train = suspected.get("train", {})
-    main = "finetuned" if "finetuned" in run.results else best
-    return [
-        checks.copies_across(data["copies"]["across"], data["copies"]["across_other_label"], len(right),
-                             *with_and_without(right, texts["across"])),
-        checks.near_copies(near["texts"], len(right), *with_and_without(right, near["test"])) if near else
-        checks.left_out("near copies", "This run has no frozen features; --mode both has."),
-        checks.copies_inside(data["copies"]["in_test"], data["copies"]["in_train"], len(right),
-                             data["sizes"]["train"] + data["sizes"]["validation"]),
-        checks.label_errors(suspected["test"]["suspected"], len(right), train.get("suspected"), train.get("texts")),
-        checks.shortcut_words(data["shortcuts"], data["shortcut_share"], names),
-        checks.length_or_place(data["length"], data["place"], names),
-        checks.shift(data["shift"]),
-        checks.pieces(data["pieces"]),
-        checks.classes(data["balance"]["train"], names,
-                       np.bincount(run.predictions[main], minlength=len(names)).tolist(), data["balance"]["test"]),
-        checks.majority({tables.TITLES[name]: float(np.mean(run.accuracies(name))) for name in run.results
-                         if name != "untrained"}),
-        checks.truncation((int(right[~was_cut].sum()), int((~was_cut).sum())),
-                          (int(right[was_cut].sum()), int(was_cut.sum())), limit, run.job.options.truncation),
-        check_calibration(record, main),
-        check_difference(record["difference"]),
-        checks.training(record["training"]["epochs"]) if record["training"] else
-        checks.left_out("length of training", "Nothing was fine-tuned; --mode both does."),
-    ]  # fmt: skip
-
-
-def with_and_without(right, without):
-    """(accuracy, accuracy of the other texts), shares; the second None where there is nothing to leave out."""
-    rest = np.delete(right, list(without))
-    return float(right.mean()), float(rest.mean()) if len(without) and len(rest) else None
-
-
-def check_calibration(record, name):
-    if name not in record["calibration"]:
-        return checks.left_out("calibration", "No classifier was trained.")
-    return checks.calibration(record["calibration"][name], tables.TITLES[name])
-
-
-def check_difference(difference):
-    if difference is None:
-        return checks.left_out(
-            "fine-tuned against frozen", "One of the two experiments was not run; --mode both runs both."
-        )
-    return checks.difference(difference, difference["spread"], difference["seeds"])
-
-
-# ---- where and how
-
-
 def command(job):
     """The command line that repeats the run."""
     arguments = read_json(job.folder / "settings.json")["arguments"]
@@ -391,11 +331,8 @@ def machine(job, results):
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             versions[package] = "not installed as a package"
-    seconds = {
-        name: [result["row"]["seconds"] for result in by_seed.values()][: len(by_seed) if name in job_rows else 1]
-        for name, by_seed in results.items()
-        for job_rows in [("frozen", "finetuned")]
-    }
+    seconds = {name: [result["row"]["seconds"] for result in by_seed.values()] for name, by_seed in results.items()}
+    seconds |= {name: seconds[name][:1] for name in seconds if name not in ("frozen", "finetuned")}
     hardware = next((fact for fact in job.facts if fact.startswith("computing on ")), "")
     return {"versions": versions, "hardware": hardware.removeprefix("computing on "),
             "system": f"{platform.system()} {platform.machine()}", "seconds": seconds}  # fmt: skip

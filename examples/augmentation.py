@@ -26,7 +26,7 @@ from minibert.data import load_task
 from minibert.evaluate import predict
 from minibert.load import load_encoder, load_tokenizer, put_head
 from minibert.metrics import accuracy, student_t
-from minibert.plumbing.command import Parser, run_command
+from minibert.plumbing.command import Parser, number, run_command
 from minibert.plumbing.device import resolve_device, resolve_precision
 from minibert.plumbing.files import UserError
 from minibert.train import TrainSettings, train
@@ -101,19 +101,24 @@ def verdict(size, name, gains):
     return f"{size:,} texts, {name}: {mean:+.2f} points, 95% interval {mean - half:+.2f} to {mean + half:+.2f}: {says}"
 
 
+def sizes_of(text):
+    """An argparse type: "200,all" -> [200, "all"]."""
+    return [word if word == "all" else number(int, 1)(word) for word in text.split(",")]
+
+
 def main(argv=None):
     parser = Parser(prog="python examples/augmentation.py", description="Does augmentation help, at equal cost?")
     add = parser.add_argument
     add("task", nargs="?", default="reviews", help="as finetune takes it")
     add("--data", help="local copy of the task's data")
     add("--model", default="minibert-tiny", help="ID or folder of a pretrained encoder")
-    add("--sizes", default="200,1000,all", help="numbers of training texts")
-    add("--seeds", type=int, default=5, help="how many")
-    add("--epochs", type=int, default=3, help="over every text and its copy, at least")
-    add("--updates", type=int, default=150, help="at least: one at chance level shows no differences")
-    add("--batch-size", type=int, default=32, help="texts in an update")
-    add("--lr", type=float, default=1e-4, help="peak learning rate")
-    add("--max-length", type=int, default=256, help="tokens of a text")
+    add("--sizes", type=sizes_of, default="200,1000,all", help="numbers of training texts")
+    add("--seeds", type=number(int, 1), default=5, help="how many")
+    add("--epochs", type=number(int, 1), default=3, help="over every text and its copy, at least")
+    add("--updates", type=number(int, 1), default=150, help="at least: one at chance level shows no differences")
+    add("--batch-size", type=number(int, 1), default=32, help="texts in an update")
+    add("--lr", type=number(float, 0, 1, low_open=True), default=1e-4, help="peak learning rate")
+    add("--max-length", type=number(int, 5), default=256, help="tokens of a text")
     options = parser.parse_args(argv)
 
     device = resolve_device("auto")
@@ -121,7 +126,7 @@ def main(argv=None):
     task, tokenizer = load_task(options.task, options.data), load_tokenizer(options.model)
     if task.train.pairs is not None:
         raise UserError("a lesson about single texts; choose a task without pairs")
-    sizes = [len(task.train) if size == "all" else min(int(size), len(task.train)) for size in options.sizes.split(",")]
+    sizes = [len(task.train) if size == "all" else min(size, len(task.train)) for size in options.sizes]
     print(f"{options.task}, {options.model}: test accuracy in %, by training texts and what was done to their copies")
     print(f"{'texts':>8}" + "".join(f"{name:>18}" for name in CHANGES))
     sizes, sentences = list(dict.fromkeys(sizes)), []

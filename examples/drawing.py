@@ -33,19 +33,22 @@ def save(name, picture):
 
 
 def option(name):
-    """What follows `name` on the command line; None where it is not there."""
-    if name not in sys.argv:
-        return None
-    place = sys.argv.index(name) + 1
-    if place == len(sys.argv):
-        stop(f"{name} wants a path after it")
-    return sys.argv[place]
+    """What stands after `name` on the command line, or behind its equals sign; None where it is not there."""
+    for place, word in enumerate(sys.argv[1:], 2):
+        if word.startswith(f"{name}="):
+            return word.partition("=")[2]
+        if word == name:
+            return sys.argv[place] if place < len(sys.argv) else stop(f"{name} wants a path after it")
+    return None
 
 
 def stop(message):
     """End with a line that says what to mend, and exit code 2."""
     print(message, file=sys.stderr)
     sys.exit(2)
+
+
+option("--pictures")  # what is wrong with it is said before a lesson computes anything
 
 
 def on_its_own(picture):

@@ -34,7 +34,8 @@ def compare(listed, votes):
     wrong = {name for name, agreeing in votes.items() if agreeing < MAJORITY}
     judged = [name for name in listed if name in votes]
     found = [name for name in judged if name in wrong]
-    return len(judged), len(found), len(found) / len(listed), len(found) / max(1, len(judged)), len(found) / len(wrong)
+    precision, among, recall = (len(found) / max(1, len(of_these)) for of_these in (listed, judged, wrong))
+    return len(judged), len(found), precision, among, recall
 
 
 def answers_of(run):
@@ -62,6 +63,19 @@ def read_test(run):
     return [row["id"].removesuffix(".txt") for row in rows], np.array([labels.index(row["gold"]) for row in rows])
 
 
+def read_key(path):
+    """{id: votes for the given label} of an answer key. UserError when it is none."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.DictReader(file)
+        if not {"id", "votes_given"} <= set(rows.fieldnames or ()):
+            raise UserError(f"{path}: an answer key has the columns id and votes_given")
+        found = [(row["id"], row["votes_given"]) for row in rows]
+    wrong = next((name for name, votes in found if votes not in ("0", "1", "2", "3", "4", "5")), None)
+    if wrong is not None:
+        raise UserError(f"{path}: votes_given of {wrong} is no number of votes, 0 to 5")
+    return {name: int(votes) for name, votes in found}
+
+
 def show_rows(answers, gold, disputed):
     """Each row's accuracy in %, mean and spread over seeds: on all texts, without the disputed ones, and on those."""
     print(f"\n{'accuracy, %':26}{'all':>16}{f'without {disputed.sum():,}':>16}{'on those':>16}")
@@ -79,13 +93,10 @@ def main(argv=None):
     parser.add_argument("run", type=Path, help="folder of a run on IMDb")
     parser.add_argument("key", type=Path, help="the answer key, a .csv file")
     options = parser.parse_args(argv)
-    try:
-        listed = read_json(options.run / "metrics.json")["label_errors"]["test"]["ids"]
-    except KeyError:
-        raise UserError(f"{options.run}: this run lists no suspected label errors of its test set") from None
-    listed = [name.removesuffix(".txt") for name in listed]
-    with options.key.open(encoding="utf-8", newline="") as file:
-        votes = {row["id"]: int(row["votes_given"]) for row in csv.DictReader(file)}
+    listed = read_json(options.run / "metrics.json").get("label_errors", {}).get("test", {}).get("ids")
+    if not listed:
+        raise UserError(f"{options.run}: this run lists no suspected label errors of its test set")
+    listed, votes = [name.removesuffix(".txt") for name in listed], read_key(options.key)
     for count in (50, len(listed)):
         judged, wrong, precision, among, recall = compare(listed[:count], votes)
         print(f"the worst {min(count, len(listed)):,}: people judged {judged:,}, and found {wrong:,} wrong; precision "

@@ -6,6 +6,7 @@ regression, a method of the 1990s, beats many a frozen encoder on long reviews. 
 
 import math
 import re
+import unicodedata
 import warnings
 from collections import Counter
 
@@ -26,7 +27,9 @@ UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f"
     "\u2600-\u27bf\U0001f000-\U0001faff\U00020000-\U0003ffff"
 )
-WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
+# Vowel signs and accents that stand on the letter before them, as in Hindi, Tamil, pointed Hebrew and Arabic.
+MARKS = "".join(chr(i) for i in range(0x300, 0x1C00) if unicodedata.category(chr(i)) in ("Mn", "Mc"))
+WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}](?:[^\W{UNSPACED}]|[{MARKS}])*")
 
 
 def majority(labels, num_labels, count):
@@ -72,7 +75,7 @@ class BagOfWords:
 
 def words_and_pairs(text):
     """The words of a text in lower case, and each two neighbours as one string with a space between them."""
-    words = WORD.findall(text.lower())
+    words = WORD.findall(unicodedata.normalize("NFC", text.lower()))
     return words + [f"{first} {second}" for first, second in zip(words, words[1:], strict=False)]
 
 

@@ -6,7 +6,7 @@ train and test are alike. Nothing is computed with a model; only its tokenizer i
 
 from pathlib import Path
 
-from .finetune import add_data_options
+from .finetune import add_data_options, check_sample
 from .plumbing.command import Parser, number, run_command
 from .recipes import defaults_of
 
@@ -18,7 +18,7 @@ def main(argv=None):
     from .load import load_tokenizer
     from .report import write_data_report
 
-    columns = Columns(options.text_column, options.pair_column, options.label_column, options.group_column)
+    columns = Columns(options.text_column, options.pair_column, options.label_column)
     task = load_task(options.task, options.data, options.limit, options.test_limit, columns, options.sample)
     tokenizer = load_tokenizer(options.model)
     sequences = {}
@@ -42,6 +42,7 @@ def parse(argv):
     add("--truncation", choices=("head", "tail", "head+tail"), default="head", help="the part of a longer text to keep")
     add("--output", metavar="DIR", help="write data.html, data.md and data.json there, too")
     options = parser.parse_args(argv)
+    check_sample(options)
     options.model = options.model or defaults_of(options.task)["model"]
     return options
 

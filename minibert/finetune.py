@@ -55,7 +55,7 @@ def run(options, processes):
     if options.push and processes.is_first():
         check_push(options.push)
     job = prepare(options, folder, say)
-    trials = make_trials(options, parse, job.encoder)
+    trials = make_trials(job, parse)
     if options.dry_run:
         rehearse(job, trials, say)
         return 0
@@ -136,7 +136,7 @@ def keep_settings(folder, settings, say):
         raise UserError(f"{path}: {settings['task']}'s texts have changed since; start another run with --output")
     if before.get("machine") != settings["machine"]:
         say(f"the run began on {shown(before.get('machine'))}, and goes on on {settings['machine']}: "
-            "its last bits will differ from an unbroken run's")  # fmt: skip
+            "an unbroken run's result would be another")  # fmt: skip
 
 
 # ---- the command line
@@ -167,9 +167,24 @@ def parse(argv):
         native = key == "pooling" and options.head == "native"  # which brings its own
         if getattr(options, key) is None and not native:
             setattr(options, key, value)
+    check_together(options, typed_in(argv))
     options.seeds = options.seeds or [options.seed]
-    if options.sample and not options.data:
-        raise UserError("--sample: says that --data is a part of the published data set, and there is no --data")
+    task = options.task if options.task in TASKS else Path(options.task).stem
+    options.output = options.output or str(Path("runs") / task)
+    options.arguments = list(sys.argv[1:] if argv is None else argv)
+    return options
+
+
+def typed_in(argv):
+    """The options that a person has typed, recipes and defaults aside."""
+    words = sys.argv[1:] if argv is None else argv
+    words = words[: words.index("--")] if "--" in words else words
+    return {word.partition("=")[0] for word in words if word.startswith("--")}
+
+
+def check_together(options, typed):
+    """UserError for options that contradict each other, or of which one would do nothing. typed: see `typed_in`."""
+    check_sample(options)
     if options.push and options.mode == "frozen":
         raise UserError(f"--push {options.push}: --mode frozen leaves no fine-tuned classifier to upload")
     if options.sweep_random and not options.sweep:
@@ -180,13 +195,18 @@ def parse(argv):
         raise UserError("--refit: is about fine-tuning; --mode frozen needs its validation texts")
     if options.refit and options.sweep:
         raise UserError("--refit: leaves nothing for --sweep to choose by; run the sweep first, then its choice again")
+    if options.refit and "--patience" in typed:
+        raise UserError("--patience: asks validation when to stop, and --refit learns from it; give --epochs instead")
+    if "--seed" in typed and options.seeds and not options.sweep_random:
+        raise UserError("--seed: --seeds names all of them; leave one of the two out")
     names = [name for name, _ in options.also_test]
     if len(set(names)) != len(names):
         raise UserError(f"--also-test: {', '.join(names)}: each needs a name of its own")
-    task = options.task if options.task in TASKS else Path(options.task).stem
-    options.output = options.output or str(Path("runs") / task)
-    options.arguments = list(sys.argv[1:] if argv is None else argv)
-    return options
+
+
+def check_sample(options):
+    if options.sample and not options.data:
+        raise UserError("--sample: says that --data is a part of the published data set, and there is no --data")
 
 
 def add_data_options(parser):
@@ -204,11 +224,11 @@ def add_data_options(parser):
         "training")  # fmt: skip
     add("--test-limit", type=number(int, 1), metavar="N", help="use only N test texts")
     add_columns(add)
-    add("--group-column", help="of your own file: give accuracy for each value of this column, too")
 
 
 def add_experiment_options(group):
     add = group.add_argument
+    add("--group-column", help="of your own file: give accuracy for each value of this column, too")
     add("--recipe", choices=tuple(RECIPES), metavar="NAME",
         help=f"the settings of a tutorial, a paper or ours, for what is not given here: {', '.join(RECIPES)}; "
         "--dry-run prints them")  # fmt: skip
@@ -225,7 +245,8 @@ def add_training_options(group):
     add = group.add_argument
     add("--epochs", type=number(int, 1), help=f"passes over train, best on validation kept {per_task('epochs')}")
     add("--batch-size", type=number(int, 1), help=f"texts per update {per_task('batch_size')}")
-    add("--micro-batch", type=number(int, 0), default=0, help="texts in memory at a time, 0 for all; same results")
+    add("--micro-batch", type=number(int, 0), default=0,
+        help="texts in memory at a time, 0 for all; the same gradient, but for what dropout draws")  # fmt: skip
     add("--lr", type=number(float, 0, 1, low_open=True), help=f"peak learning rate of the encoder {per_task('lr')}")
     add("--head-lr", type=number(float, 0, 1, low_open=True), default=5e-4, help="peak learning rate of the head")
     add("--layer-decay", type=number(float, 0, 1, low_open=True), default=1.0, metavar="FACTOR",
@@ -293,7 +314,7 @@ def add_machine_options(group):
     add("--push", type=repository, metavar="ORG/NAME",
         help="upload finetuned/ with its card to the Hub when all is done; without this nothing is")  # fmt: skip
     add("--dry-run", action="store_true", help="read and check everything, say what would run, write nothing")
-    add("--quiet", action="store_true", help="print the final table only")
+    add("--quiet", action="store_true", help="print the result only: its table, checks, and where it is")
 
 
 def per_task(key):

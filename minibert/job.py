@@ -136,7 +136,9 @@ def check_fits(options, encoder):
 
 
 def check_pairs(options, task, tokenizer, encoder):
-    """UserError for pairs whose second text is of a type that the encoder has no embedding for."""
+    """UserError for pairs in windows, or whose second text is of a type that the encoder has no embedding for."""
+    if task.train.pairs is not None and options.windows > 1:
+        raise UserError(f"--windows {options.windows}: windows are made of single texts, not of pairs")
     if task.train.pairs is not None and encoder.config.type_vocab_size == 1 and not tokenizer.is_roberta:
         raise UserError(f"{options.model}: knows one type of token, and its tokenizer gives the texts of a pair two")
 
@@ -211,7 +213,8 @@ def describe(job):
         f"width {config.hidden_size}{f'; commit {commit}' if commit else ''})",
         f"texts: at most {job.options.max_length} tokens, keeping the {job.options.truncation}"
         if job.options.windows == 1
-        else f"texts: up to {job.options.windows} windows of {job.options.max_length} tokens, their vectors averaged",
+        else f"texts: up to {job.options.windows} windows of {job.options.max_length} tokens, their vectors averaged; "
+        "--truncation cuts nothing",
         f"computing on {device_name(job.device)} in {job.precision} ({job.why})",
     ]
 

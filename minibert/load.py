@@ -18,11 +18,12 @@ from .fast import accelerate
 from .head import HEADS, NATIVE, POOLINGS, Classifier, resolve_head
 from .model import Encoder, Pooler, initialize
 from .names import classifier_names, encoder_names, fill, translate
-from .plumbing.checkpoint import find_checkpoint, read_tensors, write_safetensors
+from .plumbing.checkpoint import TOKENIZER_FILES, find_checkpoint, read_tensors, write_safetensors
 from .plumbing.files import UserError, read_json, read_text, shown, write_json
 from .tokenizer import (
     TRUNCATIONS,
     Tokenizer,
+    adjusted,
     check_tokenizer_config,
     from_merges,
     from_vocabulary,
@@ -185,11 +186,11 @@ def classifier_from(folder, values, fast=True):
 def check_problem_type(values, folder):
     """UserError for a classifier of transformers whose logits are not those of classes that exclude each other."""
     kind = values.get("problem_type")
+    wanted = "minibert reads single_label_classification, where a text has one of several labels"
     if kind not in (None, "single_label_classification"):
-        raise UserError(
-            f"{folder}/config.json: problem_type is {shown(kind)}; minibert reads single_label_classification, "
-            "where a text has one of several labels"
-        )
+        raise UserError(f"{folder}/config.json: problem_type is {shown(kind)}; {wanted}")
+    if kind is None and len(read_label_names(values, folder)) == 1:  # how transformers saves these
+        raise UserError(f"{folder}/config.json: id2label has one label: a regression, or a score of pairs; {wanted}")
 
 
 def read_model(folder, fast=True):
@@ -257,14 +258,14 @@ def holds_classifier(values):
 
 
 def load_tokenizer(model):
-    """The `Tokenizer` of a folder or a Hub id. Raises UserError."""
-    return read_tokenizer(find_checkpoint(model))
+    """The `Tokenizer` of a folder or a Hub id, of which no weights are fetched. Raises UserError."""
+    return read_tokenizer(find_checkpoint(model, files=TOKENIZER_FILES))
 
 
 def read_tokenizer(folder):
-    """The tokenizer of a folder, with what `tokenizer_config.json` says of it.
+    """The tokenizer of a folder: `tokenizer.json`, else BERT's `vocab.txt`, else RoBERTa's `vocab.json`, `merges.txt`.
 
-    From `tokenizer.json`, else from `vocab.txt` (BERT), else from `vocab.json` and `merges.txt` (RoBERTa).
+    What `tokenizer_config.json` says of casing, accents and spaces counts more than that, as in transformers.
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")  # unset, the library works on one core after a fork
     folder = Path(folder)
@@ -277,6 +278,7 @@ def read_tokenizer(folder):
         with library_errors(f"{source}: not a tokenizer"), silent_panics():
             backend = tokenizers.Tokenizer.from_str(text)
             backend.encode_batch_fast(["A text, to see whether it can be read."])
+        backend = adjusted(backend, config)
     elif (folder / "vocab.txt").is_file():
         source = folder / "vocab.txt"
         lines = [line.rstrip("\r") for line in read_text(source).rstrip("\n").split("\n")]

@@ -83,7 +83,12 @@ def main(argv=None):
     if options.label is not None and options.label not in classifier.label_names:
         known = ", ".join(classifier.label_names[:20])
         raise UserError(f"--label {options.label}: this classifier's labels are {known}")
+    if options.attention and classifier.windows > 1:
+        print("note: this classifier reads a long text in several windows; the attention shown is the first one's",
+              file=sys.stderr)  # fmt: skip
     write = WRITERS[options.format]
+    if options.format != "text" and hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(encoding="utf-8")  # whatever the terminal's: these are read by programs
     if not options.texts and not options.file and sys.stdin is not None and sys.stdin.isatty():
         return prompt(classifier, options, write)
     source, chunks = find_texts(options, classifier.reads_pairs)

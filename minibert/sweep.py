@@ -16,7 +16,7 @@ from pathlib import Path
 from .baselines import by_validation_accuracy
 from .data import balanced_weights
 from .experiment import finetune
-from .job import check_fits, choose_head, prepare
+from .job import check_fits, check_pairs, choose_head, prepare
 from .load import read_encoder
 from .plumbing.files import UserError, read_json, read_text, write_json, write_text
 from .plumbing.resume import read_log
@@ -70,14 +70,17 @@ def parse_grid(words):
     return grid
 
 
-def make_trials(options, parse, encoder):
-    """The `Trial`s of a run's options, all of which fit the encoder; [] without a sweep. Raises UserError.
+def make_trials(job, parse):
+    """The `Trial`s of a job's options, all of which fit its encoder and texts; [] without a sweep. Raises UserError.
 
     parse: words of a command line -> options, with all their checks.
     """
+    options, encoder = job.options, job.encoder
     if not options.sweep:
         return []
     grid = parse_grid(options.sweep)
+    if options.windows > 1 and "truncation" in grid and "windows" not in grid:
+        raise UserError(f"--sweep truncation: --windows {options.windows} cuts no text; leave one of the two out")
     choices = list(itertools.islice(itertools.product(*grid.values()), 10**6))
     if options.sweep_random and options.sweep_random < len(choices):
         choices = random.Random(options.seed).sample(choices, options.sweep_random)
@@ -94,6 +97,7 @@ def make_trials(options, parse, encoder):
         of_trial = parse([*given[:end], *words, *given[end:]])
         of_trial.commit = options.commit
         check_fits(of_trial, encoder)
+        check_pairs(of_trial, job.task, job.tokenizer, encoder)
         choose_head(of_trial, encoder)
         trials.append(Trial(name, words, of_trial, folder))
     return trials

@@ -57,10 +57,14 @@ class TextClassifier:
         return explain(self.classifier.eval(), self.tokenizer, texts, pairs, labels, *limits)
 
     def attention(self, text, pair, layer, head):
-        """Where a head looks: {"layer", "head", "tokens": [T], "weights": [T][T]}. UserError when it is not there."""
+        """Where a head looks: {"layer", "head", "tokens": [T], "weights": [T][T]}. UserError when it is not there.
+
+        Of a text in several windows, in the first one.
+        """
         from .explain import attention_weights
 
-        batch = self.tokenizer([text], None if pair is None else [pair], self.max_length, self.truncation)
+        kept = self.truncation if self.windows == 1 else "head"  # the first window
+        batch = self.tokenizer([text], None if pair is None else [pair], self.max_length, kept)
         try:
             weights = attention_weights(self.classifier.eval(), batch.to(self.device), layer, head)
         except ValueError as error:
@@ -88,7 +92,10 @@ def find_folder(model):
     """The folder of a checkpoint: of a run's folder the fine-tuned classifier's, else the frozen one's."""
     from .plumbing.checkpoint import find_checkpoint
 
-    return find_checkpoint(next(iter(parts_of(model).values()), model))
+    folder = find_checkpoint(next(iter(parts_of(model).values()), model))
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder}: no run and no checkpoint lies here (it has no config.json)")
+    return folder
 
 
 def parts_of(run):

@@ -25,7 +25,7 @@ TRUNCATIONS = ("head", "tail", "head+tail")
 HEAD_TOKENS = 128  # of head+tail: the first 128 tokens, then as many of the last as fit
 BERT_TOKENS = {"cls": "[CLS]", "sep": "[SEP]", "pad": "[PAD]"}
 ROBERTA_TOKENS = {"cls": "<s>", "sep": "</s>", "pad": "<pad>"}
-CHUNK = 1000  # texts tokenized at a time, so that progress shows and memory stays flat
+CHUNK = 1000  # texts tokenized at a time, so that memory stays flat
 
 
 class Tokenizer:
@@ -57,11 +57,11 @@ class Tokenizer:
         """texts: list of B texts; pairs: B second texts or None. Returns a `Batch` [B, T]."""
         return collate(self.encode(texts, pairs, max_length, truncation), self.pad_id)
 
-    def encode(self, texts, pairs=None, max_length=None, truncation="head", progress=None):
+    def encode(self, texts, pairs=None, max_length=None, truncation="head"):
         """A `Sequence` per text or pair, at most max_length tokens each.
 
-        In a pair the longer text is cut first, until both are as long as each other (then both). `truncation`
-        says which end of a text is cut. `progress` is called with the number of texts done since the last call.
+        In a pair the longer text is cut first, until both are as long as each other (then both). `truncation`: what
+        is kept of a text that is cut.
         """
         max_length = self.max_length if max_length is None else max_length
         if isinstance(texts, str) or (pairs is not None and len(pairs) != len(texts)):
@@ -85,8 +85,6 @@ class Tokenizer:
                     first_length = len(ids) if self.is_roberta else len(first) + 2
                     whole_length = len(whole) + len(second_whole) + 2 + len(separators)
                     sequences.append(Sequence(np.array(ids, dtype=np.int32), first_length, whole_length))
-            if progress:
-                progress(len(firsts))
         return sequences
 
     def encode_windows(self, texts, windows, max_length=None):
@@ -246,7 +244,25 @@ def from_vocabulary(vocabulary, config, source="vocab.txt"):
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     backend.decoder = decoders.WordPiece()
     special = [token for token in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]") if token in table]
-    backend.add_special_tokens(special)  # so that a "[SEP]" in the text is one token, as in BERT's own code
+    backend.add_special_tokens(special)  # so that a "[SEP]" in the text is one token, as in transformers
+    return backend
+
+
+def adjusted(backend, config):
+    """A tokenizer.json's backend with what tokenizer_config.json says otherwise.
+
+    So it is in transformers, where a class of its own reads the config; PreTrainedTokenizerFast takes the file alone.
+    What the config does not mention stays as it is in the file.
+    """
+    if config.get("tokenizer_class") == "PreTrainedTokenizerFast":
+        return backend
+    normalizer, splitter = backend.normalizer, backend.pre_tokenizer
+    if isinstance(normalizer, normalizers.BertNormalizer):
+        normalizer.handle_chinese_chars = config.get("tokenize_chinese_chars", normalizer.handle_chinese_chars)
+        normalizer.strip_accents = config.get("strip_accents", normalizer.strip_accents)
+        normalizer.lowercase = config.get("do_lower_case", normalizer.lowercase)
+    if isinstance(splitter, pre_tokenizers.ByteLevel):
+        splitter.add_prefix_space = config.get("add_prefix_space", splitter.add_prefix_space)
     return backend
 
 

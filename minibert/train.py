@@ -40,7 +40,7 @@ class TrainSettings:
 
     epochs: int = 3
     batch_size: int = 16  # texts that one update sees
-    micro_batch: int = 0  # texts that memory holds at a time (0: all of them); changes memory, not results
+    micro_batch: int = 0  # texts that memory holds at a time (0: all); the same gradient, but for dropout's draws
     lr: float = 5e-5
     head_lr: float | None = None  # None: as lr
     layer_decay: float = 1.0  # a layer's rate, as a factor of the rate of the layer above it
@@ -262,8 +262,9 @@ class Run:
             self.recent.clear()
             self.bar.set_postfix({name: f"{mean:.3f}" for name, mean in means.items()}, refresh=False)
             if self.log:
-                self.log({"epoch": progress.epoch + 1, "update": progress.update, **means,
-                          "learning_rate": self.rate, "gradient_norm": self.norm.item()})  # fmt: skip
+                norm = self.norm.item()  # in fp16 it may overflow; then the update is left out
+                self.log({"epoch": progress.epoch + 1, "update": progress.update, **means, "learning_rate": self.rate,
+                          "gradient_norm": norm if math.isfinite(norm) else None})  # fmt: skip
         if progress.update == ESTIMATE_AFTER and not self.quiet:
             announce_length((time.monotonic() - self.started) / ESTIMATE_AFTER * self.total_updates, self.device)
 

@@ -7,6 +7,7 @@ from programs import EXAMPLES, load_program
 from test_finetune import five_classes
 
 from minibert.data import load_task
+from minibert.plumbing.files import UserError
 
 WORDS = [f"w{i}" for i in range(40)]
 
@@ -65,3 +66,9 @@ def test_the_lesson_runs_and_prints_a_row_for_each_size_and_a_sentence_for_each_
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[2:4]] == ["20", str(len(load_task(str(data)).train))]
     assert sum("points, 95% interval" in line for line in lines) == 4
+
+
+@pytest.mark.parametrize("given", [("--sizes", "all,-5"), ("--sizes", "few"), ("--seeds", "0"), ("--batch-size", "0")])
+def test_numbers_that_make_no_sense_are_refused(given, lesson):
+    with pytest.raises(UserError, match=given[0]):
+        lesson.main(["reviews", *given])

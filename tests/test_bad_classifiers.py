@@ -46,6 +46,11 @@ def test_logits_that_are_not_those_of_classes_are_refused(kind, folder):
     assert f"config.json: problem_type is {kind!r}" in refusal(folder)
 
 
+def test_one_output_is_no_classifier(folder):
+    change(folder / "config.json", id2label={"0": "LABEL_0"}, problem_type=None)
+    assert "id2label has one label: a regression" in refusal(folder)
+
+
 @pytest.mark.parametrize("kind", ["single_label_classification", None])
 def test_a_problem_type_of_classes_is_read(kind, folder):
     change(folder / "config.json", problem_type=kind)

@@ -63,6 +63,18 @@ def test_a_flag_out_of_range_is_named_with_its_value(flag, value, refuse, tmp_pa
     assert value in message
 
 
+@pytest.mark.parametrize(
+    "flags, named",
+    [
+        (("--seed", "1", "--seeds", "2,3"), "--seed: "),
+        (("--refit", "--patience", "1"), "--patience: "),
+        (("--sample",), "--sample: "),
+    ],
+)
+def test_flags_of_which_one_would_do_nothing_are_refused(flags, named, refuse, tmp_path):
+    assert named in refuse(table(tmp_path / "mine.csv"), *flags)
+
+
 def test_a_flag_that_does_not_exist_is_named(refuse, tmp_path):
     assert "--learning-rate" in refuse(table(tmp_path / "mine.csv"), "--learning-rate", "1")
 

@@ -10,7 +10,7 @@ from programs import load_program
 
 from minibert import load_tokenizer
 from minibert.data import load_task
-from minibert.plumbing.files import write_checked_json
+from minibert.plumbing.files import UserError, write_checked_json
 from minibert.report import calibration, checks, copies, label_errors, surface, telling_words
 from minibert.report.data_facts import count_pieces
 from minibert.report.gather import Run, bootstrap, gather, gather_training
@@ -186,6 +186,13 @@ def test_a_list_of_suspects_is_compared_with_what_people_say(tmp_path, capsys):
         "finetuned + bag-of-words": ["75.00", "±", "0.00", "50.00", "±", "0.00", "100.00", "±", "0.00"],
         "all of these": ["75.00", "50.00", "100.00"],
     }
+    for columns, votes, why in (("name", 1, "columns id and votes_given"), ("id", "many", "votes_given of a is no")):
+        (tmp_path / "other.csv").write_text(f"{columns},votes_given\na,{votes}\n", encoding="utf-8")
+        with pytest.raises(UserError, match=why):
+            example.main([str(tmp_path), str(tmp_path / "other.csv")])
+    (tmp_path / "metrics.json").write_text(json.dumps({"label_errors": {"test": {"ids": []}}}), encoding="utf-8")
+    with pytest.raises(UserError, match="lists no suspected label errors"):
+        example.main([str(tmp_path), str(tmp_path / "key.csv")])
     votes = {"a": 1, "b": 4, "c": 0}
     assert example.compare(["a", "b", "d"], votes) == (2, 1, 1 / 3, 1 / 2, 1 / 2)
 
@@ -311,6 +318,13 @@ def test_nobody_is_told_to_do_what_the_run_did(limit, kept, advised, not_advised
     assert all(words in todo for words in advised) and not_advised not in todo
 
 
+def test_a_classifier_that_is_right_and_unsure_is_not_told_to_learn_less():
+    told = calibration.expected_error(np.zeros(500, dtype=int), np.tile([0.7, 0.3], (500, 1)))
+    assert told["too_sure"] == pytest.approx(-0.3)
+    found = checks.calibration(told, "fine-tuned")
+    assert found["status"] == "found" and found["advice"] == "more `--epochs`"
+
+
 def test_overconfidence_is_found_and_cured_by_the_temperature():
     labels = np.arange(2000) % 3
     calibrated = make_probabilities(labels, 3, 1.5, seed=0)
@@ -323,6 +337,7 @@ def test_overconfidence_is_found_and_cured_by_the_temperature():
     validation = make_probabilities(labels, 3, 1.5, seed=1, sure=3.0)
     temperature = calibration.fit_temperature(labels, validation)
     assert temperature == pytest.approx(3.0, rel=0.1)
+    assert "fewer" in checks.calibration(told, "fine-tuned")["advice"] and told["too_sure"] > 0.1
     cooled = calibration.apply_temperature(sure, temperature)
     assert (cooled.argmax(1) == sure.argmax(1)).all()
     assert checks.calibration(calibration.expected_error(labels, cooled), "fine-tuned")["status"] == "clear"

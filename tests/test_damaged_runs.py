@@ -155,7 +155,7 @@ def test_a_line_of_the_log_that_the_report_cannot_draw_is_named(line, tmp_path):
 
 def test_an_update_whose_gradients_overflowed_is_left_out_of_the_curve(tmp_path):
     record = {"seed": 0, "epoch": 1, "update": 1, "loss": 0.5, "learning_rate": 0.1, "gradient_norm": 1.0}
-    lines = [record, record | {"update": 2, "gradient_norm": float("inf")}, record | {"update": 3}]
+    lines = [record, record | {"update": 2, "gradient_norm": None}, record | {"update": 3}]
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     updates = gather_training(tmp_path / "log.jsonl")["updates"]["0"]
     assert [point["update"] for point in updates] == [1, 3]

@@ -43,6 +43,12 @@ def test_nothing_is_written_unless_asked(table, tmp_path, capsys):
     assert {path.name for path in (tmp_path / "look").iterdir()} == {"data.html", "data.md", "data.json"}
 
 
+def test_what_would_do_nothing_is_refused(table):
+    for more in (["--sample"], ["--group-column", "kind"]):
+        with pytest.raises(UserError, match=more[0]):
+            explore.main([str(table), *COLUMNS, *more])
+
+
 def test_a_wrong_column_is_one_line(table):
     with pytest.raises(UserError, match="no column 'text'.*--text-column"):
         explore.main([str(table), "--model", "minibert-tiny"])

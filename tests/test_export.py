@@ -135,6 +135,17 @@ def test_it_says_what_the_file_does_otherwise(more, note, faked, tiny_bert, caps
     assert capsys.readouterr().out.startswith(note or "trying each file on 64 texts")
 
 
+def test_of_several_windows_its_tokenizer_keeps_the_first_as_it_says(faked, tiny_bert, capsys):
+    import tokenizers
+
+    change(tiny_bert, windows=3, truncation="tail", max_length=5)
+    export.main([str(tiny_bert)])
+    assert "the file reads one, the first 5 tokens" in capsys.readouterr().out
+    backend = tokenizers.Tokenizer.from_file(str(tiny_bert / "onnx" / "tokenizer.json"))
+    expected = minibert.load_tokenizer(tiny_bert)(["the film was a dull story"], None, 5, "head")
+    assert backend.encode("the film was a dull story").ids == expected.input_ids[0].tolist()
+
+
 @pytest.mark.parametrize("truncation", ["head", "tail"])
 @pytest.mark.parametrize("pairs", [False, True])
 def test_its_tokenizer_cuts_and_pads_as_minibert_does(truncation, pairs, faked, tiny_bert):

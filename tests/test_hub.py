@@ -152,6 +152,14 @@ def test_a_model_is_fetched_from_the_hub_whole_and_once(checkpoint, point_hub_at
     assert names == ["config.json", "model.safetensors", "tokenizer_config.json", "vocab.txt"]
 
 
+def test_a_tokenizer_is_fetched_without_the_weights(checkpoint, point_hub_at):
+    with serving(hub_of({"owner/tiny": published(checkpoint)})) as server:
+        point_hub_at(server.url)
+        load_tokenizer("owner/tiny")
+        fetched = [path for command, path in server.requests if command == "GET" and "/resolve/" in path]
+    assert sorted(path.rsplit("/", 1)[1] for path in fetched) == ["tokenizer_config.json", "vocab.txt"]
+
+
 def test_pickled_weights_are_not_even_asked_for(checkpoint, point_hub_at):
     with serving(hub_of({"owner/pickled": published(checkpoint, "model.safetensors")})) as server:
         point_hub_at(server.url)

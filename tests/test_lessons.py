@@ -172,6 +172,16 @@ def test_where_a_picture_cannot_go_one_line_says_so(arguments, tmp_path, monkeyp
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
+@pytest.mark.parametrize("arguments", [["--pictures", "{}"], ["--pictures={}"]])
+def test_a_picture_goes_where_it_is_told(arguments, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    import drawing
+
+    monkeypatch.setattr(sys, "argv", ["x.py", *(word.format(tmp_path / "here") for word in arguments)])
+    drawing.save("picture", drawing.grid("a title", "a description", [[0.5]], ["row"], ["column"]))
+    assert (tmp_path / "here" / "picture.svg").is_file()
+
+
 def without_style(path):
     """A picture but for its colours and letters, which are the report's and may change with it."""
     return re.sub(r"<style>.*?</style>", "", path.read_text(encoding="utf-8"), flags=re.S)

@@ -81,6 +81,23 @@ def test_csv_and_jsonl_hold_every_score(run, capsys):
         assert sum(values["scores"].values()) == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_tables_and_objects_are_utf8_whatever_the_terminal_is(form, run, monkeypatch):
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="backslashreplace")
+    monkeypatch.setattr(sys, "stdout", out)
+    predict.main([str(run), "café 😀", "--format", form])
+    out.flush()
+    assert "café 😀" in out.buffer.getvalue().decode("utf-8")
+
+
+def test_what_is_no_run_is_said_to_be_none(run, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="empty: no run and no checkpoint lies here"):
+        predict.main([str(tmp_path / "empty"), "a text"])
+    with pytest.raises(UserError, match="config.json: a file; give the folder"):
+        predict.main([str(run / "finetuned" / "config.json"), "a text"])
+
+
 @pytest.fixture
 def pair_run(run):
     config = json.loads((run / "finetuned" / "config.json").read_text())
@@ -330,6 +347,16 @@ def test_jsonl_has_an_explanations_numbers_and_a_heads_map(run, capsys):
     assert row["explanation"] == json.loads(json.dumps(record))
     assert row["attention"]["tokens"][0] == "[CLS]" and len(row["attention"]["weights"]) == 6
     assert all(sum(weights) == pytest.approx(1, abs=1e-5) for weights in row["attention"]["weights"])
+
+
+def test_of_several_windows_a_map_shows_the_first_and_says_so(run, capsys):
+    config = json.loads((run / "finetuned" / "config.json").read_text())
+    config["minibert"]["windows"] = 2
+    (run / "finetuned" / "config.json").write_text(json.dumps(config))
+    assert predict.main([str(run), "good film " * 5, "--attention", "1,1", "--format", "jsonl"]) == 0
+    out, err = capsys.readouterr()
+    assert "the attention shown is the first one's" in err
+    assert json.loads(out)["attention"]["tokens"][:3] == ["[CLS]", "good", "film"]
 
 
 def test_another_label_can_be_explained(run, capsys):

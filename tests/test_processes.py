@@ -215,9 +215,22 @@ if __name__ == "__main__":
     worker(Path(sys.argv[1]))
 
 
-@pytest.mark.parametrize(("number", "why"), [(None, "LOCAL_RANK is not"), ("2", "no GPU, for there are 2; .*--nproc")])
-def test_more_processes_than_gpus_are_told_so(number, why, monkeypatch):
+def test_more_processes_than_gpus_are_told_so(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setenv("LOCAL_RANK", number) if number else monkeypatch.delenv("LOCAL_RANK", raising=False)
-    with pytest.raises(UserError, match=why):
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(UserError, match="no GPU, for there are 2; .*--nproc"):
         processes.own_gpu()
+
+
+@pytest.mark.parametrize(("size", "why"), [("2", "RANK is not: .*torchrun"), ("two", "no number"), ("0", "no number")])
+def test_a_world_size_that_torchrun_has_not_set_is_told(size, why, monkeypatch):
+    for name in processes.SET_BY_TORCHRUN:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WORLD_SIZE", size)
+    with pytest.raises(UserError, match=why), processes.together(torch.device("cpu")):
+        pass
+
+
+def test_an_empty_world_size_is_one_process(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "")
+    assert processes.asked_for() == 1

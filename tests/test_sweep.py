@@ -1,6 +1,7 @@
 """A sweep tries what it says, drops the worse half, computes nothing twice, and hands its winner's training over."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from test_finetune import arguments, five_classes
@@ -44,11 +45,17 @@ def trained(monkeypatch):
     return calls
 
 
+def job_with(options, encoder, pairs=None):
+    """As much of a job as trials are checked against."""
+    task = SimpleNamespace(train=SimpleNamespace(pairs=pairs))
+    return SimpleNamespace(options=options, encoder=encoder, task=task, tokenizer=SimpleNamespace(is_roberta=False))
+
+
 def test_a_grid_has_every_combination_and_the_options_own_types(words, encoder):
     assert parse_grid(["lr=2e-5,5e-5", "head_lr=1e-3"]) == {"lr": ["2e-5", "5e-5"], "head-lr": ["1e-3"]}
     options = finetune.parse(words("--sweep", "lr=2e-5,5e-5", "epochs=2,3", "freeze=1,embeddings"))
     options.commit = None
-    trials = make_trials(options, finetune.parse, encoder)
+    trials = make_trials(job_with(options, encoder), finetune.parse)
     assert [trial.name for trial in trials][:2] == ["lr=2e-5 epochs=2 freeze=1", "lr=2e-5 epochs=2 freeze=embeddings"]
     assert len(trials) == 8 and len({trial.folder for trial in trials}) == 8
     assert {(t.options.lr, t.options.epochs, t.options.freeze[1]) for t in trials} == {
@@ -62,9 +69,20 @@ def test_a_random_sweep_draws_some_of_them_by_the_seed(words, encoder):
             words("--sweep", "lr=1e-5,2e-5,3e-5,4e-5,5e-5", "epochs=1,2,3", "--sweep-random", "4", *more)
         )
         options.commit = None
-        return [trial.name for trial in make_trials(options, finetune.parse, encoder)]
+        return [trial.name for trial in make_trials(job_with(options, encoder), finetune.parse)]
 
     assert len(set(drawn())) == 4 and drawn() == drawn() and drawn() != drawn("--seed", "1")
+
+
+def test_windows_are_not_tried_on_pairs_nor_truncation_in_windows(words, encoder):
+    for pairs, given, why in (
+        (["a"], ["windows=1,2"], "--windows 2: windows are made of single texts"),
+        (None, ["truncation=head,tail", "--windows", "2"], "--windows 2 cuts no text"),
+    ):
+        options = finetune.parse(words("--sweep", *given))
+        options.commit = None
+        with pytest.raises(UserError, match=why):
+            make_trials(job_with(options, encoder, pairs), finetune.parse)
 
 
 def test_budgets_double_up_to_the_longest_schedule():
@@ -171,7 +189,7 @@ def test_a_task_may_stand_behind_two_dashes(words, encoder):
     given = words("--sweep", "lr=2e-5,5e-5")
     options = finetune.parse([*given[1:], "--", given[0]])
     options.commit = None
-    assert [trial.options.lr for trial in make_trials(options, finetune.parse, encoder)] == [2e-5, 5e-5]
+    assert [trial.options.lr for trial in make_trials(job_with(options, encoder), finetune.parse)] == [2e-5, 5e-5]
 
 
 def test_texts_are_encoded_anew_where_a_trial_changes_them(words, tmp_path):

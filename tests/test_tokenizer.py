@@ -256,10 +256,7 @@ def test_padding_has_the_pad_id_that_is_asked_for():
 
 def test_more_texts_than_are_tokenized_at_once_keep_their_order(tokenizer):
     texts = ["film " * (i % 5) + "good" for i in range(2345)]
-    done = []
-    sequences = tokenizer.encode(texts, progress=done.append)
-    assert [len(sequence.ids) for sequence in sequences] == [i % 5 + 3 for i in range(2345)]
-    assert sum(done) == 2345 and len(done) == 3
+    assert [len(sequence.ids) for sequence in tokenizer.encode(texts)] == [i % 5 + 3 for i in range(2345)]
     assert tokenizer.encode([]) == []
 
 
@@ -306,6 +303,19 @@ def test_saving_and_loading_changes_nothing(tmp_path):
         assert (tmp_path / "b" / name).read_bytes() == (tmp_path / "c" / name).read_bytes()
     assert again.max_length == 40
     assert [plain(s) for s in again.encode(CASES["texts"])] == [plain(s) for s in tokenizer.encode(CASES["texts"])]
+
+
+def test_what_tokenizer_config_says_counts_more_than_tokenizer_json(tmp_path):
+    load_tokenizer(tokenizer_folder(tmp_path / "uncased")).save(tmp_path / "saved")
+    path, text = tmp_path / "saved" / "tokenizer_config.json", ["The Café 电影"]
+    values = json.loads(path.read_text(encoding="utf-8"))
+    for options in ({"do_lower_case": False}, {"strip_accents": False}, {"tokenize_chinese_chars": False}):
+        path.write_text(json.dumps(values | options), encoding="utf-8")
+        expected = load_tokenizer(tokenizer_folder(tmp_path / "plain", **options))
+        assert plain(load_tokenizer(tmp_path / "saved").encode(text)[0]) == plain(expected.encode(text)[0]), options
+        path.write_text(json.dumps(values | options | {"tokenizer_class": "PreTrainedTokenizerFast"}), encoding="utf-8")
+        uncased = load_tokenizer(tmp_path / "uncased").encode(text)[0]
+        assert plain(load_tokenizer(tmp_path / "saved").encode(text)[0]) == plain(uncased)  # the file alone
 
 
 def test_special_tokens_may_be_stored_as_objects(tmp_path):

@@ -263,7 +263,7 @@ def test_windows_longer_than_the_model_are_refused(tiny_bert, tmp_path):
 def test_refit_learns_from_validation_texts_too_and_keeps_the_last_epoch(tiny_bert, tmp_path, capsys):
     data = five_classes(tmp_path / "stars.csv", 60)
     run = tmp_path / "run"
-    finetune.main(arguments(data, tiny_bert, run, "--refit", "--epochs", "2", "--seeds", "3,4", "--patience", "1"))
+    finetune.main(arguments(data, tiny_bert, run, "--refit", "--epochs", "2", "--seeds", "3,4"))
     task, tokenizer = load_task(str(data)), load_tokenizer(tiny_bert)
     texts, labels = (getattr(task.train, name) + getattr(task.validation, name) for name in ("texts", "labels"))
     examples = tokenizer.examples(texts, None, labels, 24)

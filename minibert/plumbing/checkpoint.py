@@ -14,9 +14,9 @@ from .files import UserError, atomic_path, check_file, read_json, shown
 WEIGHTS = ("../weights", "../../weights")  # bundled checkpoints: where a wheel has them, and where a checkout does
 CONVERTER = "SFconvertbot"  # opens pull requests on the Hub that add safetensors to pickled weights, under this title:
 CONVERSION = "Adding `safetensors` variant of this model"
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "merges.txt")
 HUB_FILES = (
-    "config.json", "model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors",
-    "tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "merges.txt",
+    "config.json", "model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors", *TOKENIZER_FILES,
 )  # fmt: skip
 
 
@@ -65,13 +65,16 @@ def write_safetensors(path, tensors, metadata=None):
             raise UserError(f"{path}: cannot be written ({error}); the old file is untouched") from error
 
 
-def find_checkpoint(model, commit=None):
+def find_checkpoint(model, commit=None, files=HUB_FILES):
     """The folder that holds a model's files: `model` itself, a bundled checkpoint's name, or a Hub id that is fetched.
 
     An id may end in @REVISION: a branch, a tag, a commit, or a pull request's refs/pr/N. Without one it is `main`, or
     the Hub's own conversion where `main` has pickled weights only. commit: take exactly this one of the id.
-    Only safetensors, configuration and tokenizer files are fetched; they stay in the Hub's own cache.
+    Only safetensors, configuration and tokenizer files are fetched, or those of them that `files` names; they stay in
+    the Hub's own cache.
     """
+    if Path(model).is_file():
+        raise UserError(f"{model}: a file; give the folder of a checkpoint or of a run")
     if str(model).strip() and Path(model).is_dir():
         return Path(model)
     for place in WEIGHTS:
@@ -84,11 +87,11 @@ def find_checkpoint(model, commit=None):
         raise UserError(f"{named}: no such folder, and not a Hub id either (name or owner/name, perhaps @REVISION)")
     name, revision = parts[1], commit or parts[2]
     try:
-        folder = fetch(name, revision)
-        if revision is None and not has_weights(folder):
+        folder = fetch(name, revision, files)
+        if files is HUB_FILES and revision is None and not has_weights(folder):
             with contextlib.suppress(Exception):  # a Hub out of reach: the weights will be missed by name
                 conversion = find_conversion(name)
-                folder = fetch(name, conversion) if conversion else folder
+                folder = fetch(name, conversion, files) if conversion else folder
             if has_weights(folder):
                 print(f"note: {name} has no safetensors on main; taking the Hub's own conversion, {name}@{conversion}",
                       file=sys.stderr)  # fmt: skip
@@ -102,11 +105,11 @@ def find_checkpoint(model, commit=None):
         ) from error
 
 
-def fetch(name, revision):
-    """The folder of one revision of a Hub id."""
+def fetch(name, revision, files):
+    """The folder of one revision of a Hub id, with the files that these patterns name."""
     import huggingface_hub  # here, because a local folder has no use for it and it is slow to import
 
-    return Path(huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=list(HUB_FILES)))
+    return Path(huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=list(files)))
 
 
 def has_weights(folder):

@@ -2,7 +2,7 @@
 
 The gradients are averaged by PyTorch's DistributedDataParallel (gloo between CPUs, NCCL between GPUs). What is added
 here keeps the loop readable: with one process every function does nothing, and costs nothing. The first process
-(rank 0) alone talks, decides and writes.
+(rank 0) alone decides and writes, and talks, but for errors.
 """
 
 import contextlib
@@ -17,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from .files import UserError
 
 PATIENCE = timedelta(hours=12)  # the others wait while the first one fits heads or writes its report
+SET_BY_TORCHRUN = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # beside WORLD_SIZE
 LOST = ("gloo", "NCCL", "Connection", "connection", "Broken pipe", "Socket")  # what PyTorch says of another's end
 
 
@@ -30,8 +31,11 @@ class State:
 
 
 def asked_for():
-    """How many processes torchrun has started; 1 without it."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    """How many processes torchrun has started; 1 without it. UserError where something else has set WORLD_SIZE."""
+    text = os.environ.get("WORLD_SIZE") or "1"
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise UserError(f"WORLD_SIZE is {text!r}, which is no number of processes; unset it, torchrun sets it itself")
+    return int(text)
 
 
 def count():
@@ -58,6 +62,9 @@ def together(device):
     if asked_for() == 1:
         yield
         return
+    absent = [name for name in SET_BY_TORCHRUN if name not in os.environ]
+    if absent:
+        raise UserError(f"WORLD_SIZE is set and {absent[0]} is not: start several processes with torchrun, or unset it")
     if device.type == "cuda":  # before anything else touches a GPU
         torch.cuda.set_device(own_gpu())
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
@@ -76,13 +83,11 @@ def together(device):
 
 def own_gpu():
     """The number of this process's GPU on its machine. UserError when torchrun has started more processes than GPUs."""
-    there, number = torch.cuda.device_count(), os.environ.get("LOCAL_RANK")
-    if number is None:
-        raise UserError("WORLD_SIZE is set and LOCAL_RANK is not: start several processes with torchrun")
-    if int(number) >= there:
-        raise UserError(f"process {int(number) + 1} of this machine has no GPU, for there are {there}; "
+    there, number = torch.cuda.device_count(), int(os.environ["LOCAL_RANK"])
+    if number >= there:
+        raise UserError(f"process {number + 1} of this machine has no GPU, for there are {there}; "
                         f"give torchrun --nproc-per-node {there}")  # fmt: skip
-    return int(number)
+    return number
 
 
 def leave_together():

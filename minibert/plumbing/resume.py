@@ -77,7 +77,7 @@ def read_state(path):
 
 
 def machine(device):
-    """What changes the last bits of a result, besides its settings."""
+    """What changes the last bits of a result, besides its settings; of processes, also what dropout draws."""
     processor = torch.backends.cpu.get_cpu_capability()
     if device.type == "cuda":
         processor = torch.cuda.get_device_name(device)
@@ -88,12 +88,13 @@ def machine(device):
 def load_state(path, model, optimizer, scaler, settings, num_examples, device, say=print):
     """Undo `save_state`: (Progress, best weights). UserError when the checkpoint is of another run.
 
-    say: called with a line when the run goes on where its last bits will differ.
+    say: called with a line when the run goes on where its result will be another.
     """
     tensors, facts = read_state(path)
     for key, value in machine(device).items():
         if facts["machine"][key] != value:
-            say(f"  {key}: {facts['machine'][key]} when the run began, {value} now: its last bits will differ")
+            outcome = "dropout will draw otherwise" if key == "processes" else "its last bits will differ"
+            say(f"  {key}: {facts['machine'][key]} when the run began, {value} now: {outcome}")
     theirs = {**facts["settings"], "number of training texts": facts["num_examples"]}
     ours = {**asdict(settings), "number of training texts": num_examples}
     for key, value in ours.items():
@@ -128,7 +129,7 @@ def read_progress(path):
 
 
 def read_log(path):
-    """The records of a log.jsonl, each a dict of numbers; [] where there is no such file.
+    """The records of a log.jsonl, each a dict of numbers (a norm that overflowed is None); [] without such a file.
 
     UserError names a line that is none of ours. The last one may be half a line, which a kill left, and is left out.
     """
@@ -148,13 +149,17 @@ def read_log(path):
 
 
 def is_record(value):
-    """Whether a value out of a log is an update's or a validation's record: numbers under names."""
+    """Whether a value out of a log is an update's or a validation's record: numbers, or null, under names."""
     return (
         isinstance(value, dict)
         and {"epoch", "update"} <= value.keys()
         and all(type(value[name]) is int for name in ("epoch", "update"))
-        and all(type(number) in (int, float) and not 1e40 < abs(number) < math.inf for number in value.values())
+        and all(number is None or is_number(number) for number in value.values())
     )
+
+
+def is_number(value):
+    return type(value) in (int, float) and not 1e40 < abs(value) < math.inf
 
 
 class Log:

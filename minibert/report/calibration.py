@@ -30,9 +30,9 @@ def reliability(labels, probabilities):
 
 
 def expected_error(labels, probabilities, seed=0):
-    """{"error", "low", "high", "chance"}: the expected calibration error, an interval that holds the true one in at
-    least 95 of 100 test sets, and the error that a perfectly calibrated classifier stays under in 95 of 100 (Broecker
-    and Smith 2007).
+    """{"error", "low", "high", "chance", "too_sure"}: the expected calibration error, an interval that holds the true
+    one in at least 95 of 100 test sets, the error that a perfectly calibrated classifier stays under in 95 of 100
+    (Broecker and Smith 2007), and the mean confidence minus the accuracy.
 
     Chance adds to the error of every bin, so errors of resampled texts are too large, and their quantiles no interval.
     But no error is further from the true one than the gaps of all bins together are: that distance is resampled.
@@ -45,7 +45,7 @@ def expected_error(labels, probabilities, seed=0):
     calibrated = [np.abs(_gaps(confidence, random.random(texts) < confidence, bins)).sum() for _ in drawn]
     error, far = float(np.abs(gaps).sum()), float(np.quantile(distances, 0.95))
     return {"error": error, "low": max(0.0, error - far), "high": min(1.0, error + far),
-            "chance": float(np.quantile(calibrated, 0.95))}  # fmt: skip
+            "chance": float(np.quantile(calibrated, 0.95)), "too_sure": float(gaps.sum())}  # fmt: skip
 
 
 def _bins(labels, probabilities):

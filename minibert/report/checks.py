@@ -247,15 +247,17 @@ def truncation(whole, cut, limit, kept="head"):
 
 
 def calibration(told, title):
-    """Whether probabilities can be believed. told: {"error", "low", "high", "chance", "temperature"}."""
+    """Whether probabilities can be believed. told: {"error", "low", "high", "chance", "too_sure", "temperature"}."""
     found = told["error"] > max(told["chance"], GAP)
     sentence = (
         f"The {title} classifier's probabilities miss by {percent(told['error'])} points on average (95% interval "
         f"{percent(told['low'])} to {percent(told['high'])}); a perfectly calibrated one would stay under "
         f"{percent(told['chance'])} in 95 of 100 such test sets."
     )
-    advice = f"divide the logits by {told['temperature']:.2f} (fitted on validation)" if told.get("temperature") else ""
-    advice = advice or "fewer `--epochs`"
+    if told.get("temperature"):
+        advice = f"divide the logits by {told['temperature']:.2f} (fitted on validation)"
+    else:
+        advice = f"{'fewer' if told['too_sure'] > 0 else 'more'} `--epochs`"
     return finding("calibration", found, told["error"], f"{percent(told['error'])} points", sentence, advice)
 
 

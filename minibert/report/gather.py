@@ -21,7 +21,8 @@ in the order of `labels`; what is said of one classifier is said of the row's ke
     sweep         `sweep.row_of` each trial, or None
     data          `data_facts.gather_data`'s record
     errors        `gather_errors.gather_errors`'s record
-    calibration   {row: {"error", "low", "high", "chance", "table", "temperature", "log_loss", "log_loss_after"}}
+    calibration   {row: {"error", "low", "high", "chance", "too_sure", "table", "temperature", "log_loss",
+                  "log_loss_after"}}
     label_errors  {"test", "train": {"texts", "suspected", "worst": [cases], "ids": of all}};  train only where features
                   are known
     near_copies   {"texts", "examples"}, or None where features are not known
@@ -248,7 +249,8 @@ def gather_training(path):
 def thin_out(records, width):
     """Means of `width` neighbours, at the last one's update. Overflows of fp16 are left out."""
     groups = [records[i : i + width] for i in range(0, len(records), width)]
-    finite = [[one for one in group if all(np.isfinite(one[key]) for key in LOGGED)] for group in groups]
+    finite = [[one for one in group if all(one[key] is not None and np.isfinite(one[key]) for key in LOGGED)]
+              for group in groups]  # fmt: skip
     groups = [group for group in finite if group]
     return [
         {"update": group[-1]["update"]} | {key: float(f"{np.mean([one[key] for one in group]):.5g}") for key in LOGGED}

@@ -69,6 +69,20 @@ def test_two_layer_norms_are_told_apart_whether_they_are_counted_from_0_or_from_
     assert code == 0 and failed(rows) == {}
 
 
+@pytest.mark.parametrize("name", ["InFront", "Behind"])
+def test_biases_are_found_by_a_b_in_front_or_behind_whatever_its_case(name, capsys):
+    rows, _, code = climbed(capsys, MODULES / f"raw_biases.py:{name}", "--rungs", "layer")
+    assert code == 0 and failed(rows) == {}
+
+
+def test_biases_of_other_names_are_asked_for_and_a_module_without_any_is_judged(capsys):
+    code, out, err = command(capsys, "--module", MODULES / "raw_biases.py:Odd", "--rungs", "layer")
+    assert (code, out) == (2, "") and err.count("\n") == 1
+    assert "6 more, while layers.0.attn.shift1, layers.0.attn.shift2 and 6 more have no use; write a map: " in err
+    rows, notes, _ = climbed(capsys, MODULES / "raw_biases.py:Without", "--rungs", "layer")
+    assert list(failed(rows)) == ["layer"] and any(note.startswith("no place for") for note in notes)
+
+
 FORMS = {  # class: how it wants its mask
     "Blocked4": "[B, 1, 1, T], True for padding", "Added2": "[B, T], 0 for a token, -10000 for padding",
     "Added4": "[B, 1, 1, T], 0 for a token, -10000 for padding", "Blocked2": "[B, T], True for padding",

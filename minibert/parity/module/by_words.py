@@ -62,8 +62,7 @@ class LayerReader:
     def take(self, role, name, **slot):
         """Give a parameter the role of a weight, and its sibling that of the bias."""
         self.found.slots[f"{role}.weight"] = Slot(name, **slot)
-        bias = bias_of(name)
-        if bias in self.left and self.left[bias].dim() == 1:
+        if bias := bias_of(name, self.left):
             self.found.slots[f"{role}.bias"] = Slot(bias, slot.get("start"), slot.get("stop"))
 
     def feed_forward(self):
@@ -101,13 +100,13 @@ class LayerReader:
         if not name.endswith("in_proj_weight"):  # PyTorch's own, whose order is known
             order = "head by head" if self.heads > 1 else "as all of query, then key, then value"
             self.found.notes.append(f"{name} is one matrix for query, key and value: read {order}")
-        rows, bias = self.size // self.heads, bias_of(name)
+        rows, bias = self.size // self.heads, bias_of(name, self.left)
         for head in range(self.heads):
             part = f"@{head}/{self.heads}" if self.heads > 1 else ""
             for number, role in enumerate(("query", "key", "value"), 3 * head):
                 place = {"start": number * rows, "stop": (number + 1) * rows}
                 self.found.slots[f"attention.self.{role}.weight{part}"] = Slot(name, **place)
-                if bias in self.left:
+                if bias:
                     self.found.slots[f"attention.self.{role}.bias{part}"] = Slot(bias, **place)
 
     def three(self, squares):
@@ -137,8 +136,8 @@ class LayerReader:
             mine = [name for name in names if self.kind(name) == role]
             for part, name in enumerate(mine):
                 self.found.slots[f"attention.self.{role}.weight@{part}/{len(mine)}"] = Slot(name)
-                if bias_of(name) in self.left:
-                    self.found.slots[f"attention.self.{role}.bias@{part}/{len(mine)}"] = Slot(bias_of(name))
+                if bias := bias_of(name, self.left):
+                    self.found.slots[f"attention.self.{role}.bias@{part}/{len(mine)}"] = Slot(bias)
 
     def norms(self):
         used = {slot.parameter for slot in self.found.slots.values()}
@@ -161,12 +160,13 @@ class LayerReader:
         return 0.5 if first == second else 0 if first else 1
 
 
-def bias_of(name):
-    """What the bias beside a weight is called."""
+def bias_of(name, parameters):
+    """What the bias beside a weight is called, among these: a b for its w, in front or behind; None where none is."""
     head, dot, last = name.rpartition(".")
-    if "weight" in last:
-        return head + dot + last.replace("weight", "bias")
-    return head + dot + re.sub(r"^[wW](?=_|[A-Za-z])", lambda match: "b" if match[0] == "w" else "B", last)
+    guesses = [last.replace("weight", "bias")]
+    guesses += [re.sub(place, letter, last) for letter in "bB" for place in ("^[wW]", "[wW]$")]
+    names = [head + dot + guess for guess in guesses if guess != last]
+    return next((guess for guess in names if guess in parameters and parameters[guess].dim() == 1), None)
 
 
 def scale_and_shift(pair):
@@ -229,11 +229,11 @@ def read_head(outside, weights, found, size):
                and not {"transform", "predictions", "mlm", "lm"} & set(words_in(name))]  # fmt: skip
     for name in sorted(squares, key=lambda name: "pool" not in name.lower())[:1]:
         found.slots["pooler.dense.weight"] = Slot(name)
-        if bias_of(name) in names:
-            found.slots["pooler.dense.bias"] = Slot(bias_of(name))
+        if bias := bias_of(name, names):
+            found.slots["pooler.dense.bias"] = Slot(bias)
     classes = weights.get("classifier.weight")
     for name, parameter in outside:
         if classes is not None and tuple(parameter.shape) == tuple(classes.shape) and name not in taken:
             found.slots["classifier.weight"] = Slot(name)
-            if bias_of(name) in names:
-                found.slots["classifier.bias"] = Slot(bias_of(name))
+            if bias := bias_of(name, names):
+                found.slots["classifier.bias"] = Slot(bias)

@@ -50,7 +50,10 @@ def assign(module, layers, weights, map_file=None, lenient=False, heads=1):
         if found is not None:
             return checked(Assignment(found, source), parameters, weights)
     found = by_words(module, layers, weights, heads)
-    return found if lenient else checked(found, parameters, weights)
+    if lenient:
+        return found
+    refuse_lost_biases(found, parameters, weights)
+    return checked(found, parameters, weights)
 
 
 def from_file(path, parameters, weights):
@@ -93,6 +96,39 @@ def by_table(table, parameters, weights):
     return None
 
 
+def refuse_lost_biases(found, parameters, weights):
+    """UserError where biases of the encoder have no place while as many vectors of their size are left over.
+
+    A module without these biases is another matter: it is wrong, and it is judged.
+    """
+    placed = {name.partition("@")[0] for name in found.slots}
+    biases = [name for name in weights if name.startswith("encoder.") and name.endswith(".bias")]
+    missing = [name for name in biases if name not in placed and "LayerNorm" not in name]
+    used = {slot.parameter for slot in found.slots.values()}
+    left = [name for name, p in parameters.items() if p.dim() == 1 and name not in used]
+    left = [name for name in left if not of_a_norm(name, parameters)]
+    for size in {len(weights[name]) for name in missing}:
+        lost = [name for name in missing if len(weights[name]) == size]
+        vectors = [name for name in left if len(parameters[name]) == size]
+        if len(vectors) >= len(lost):
+            raise UserError(
+                f"found no parameter for {some_of(lost)}, while {some_of(vectors)} "
+                "have no use; write a map: --write-map NAMES.json, mend it, then --map NAMES.json"
+            )
+
+
+def some_of(names, most=2):
+    """The first few of the names, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if names[most:] else "")
+
+
+def of_a_norm(name, parameters):
+    """Is it one of two vectors that belong together and to nothing else?"""
+    owner = name.rpartition(".")[0]
+    beside = [other for other in parameters if other.rpartition(".")[0] == owner]
+    return len(beside) == 2 and all(parameters[other].dim() == 1 for other in beside)
+
+
 def checked(found, parameters, weights):
     """The assignment, when every slot is large enough and no part of the encoder is without a place. Else UserError."""
     for name, slot in list(found.slots.items()):
@@ -119,11 +155,9 @@ def checked(found, parameters, weights):
             "--write-map NAMES.json, mend it, then --map NAMES.json"
         )
     if missing:
-        found.notes.append(
-            f"no place for {', '.join(missing[:3])}{f' and {len(missing) - 3} more' if missing[3:] else ''}"
-        )
+        found.notes.append(f"no place for {some_of(missing, 3)}")
     used = {slot.parameter for slot in found.slots.values()}
     extra = [name for name, p in parameters.items() if name not in used and p.requires_grad]
     if extra:
-        found.notes.append(f"left as built: {', '.join(extra[:4])}{f' and {len(extra) - 4} more' if extra[4:] else ''}")
+        found.notes.append(f"left as built: {some_of(extra, 4)}")
     return found

@@ -157,6 +157,13 @@ def test_a_distilbert_that_is_not_called_one_is_known_by_its_parameters(capsys):
     assert list(failed(rows)) == ["bert_layer_dropout"]
 
 
+def test_a_roberta_of_its_own_names_is_asked_its_head_too(capsys):
+    rungs = "roberta_embeddings,roberta_head,roberta_head_dropout"
+    rows, notes, code = climbed(capsys, MODULES / "roberta.py:Roberta", "--rungs", rungs)
+    assert code == 0 and failed(rows) == {} and {row["status"] for row in rows.values()} == {"OK"}
+    assert not any(note.startswith("left as built") for note in notes)
+
+
 def test_the_order_of_rows_that_is_read_from_one_matrix_is_said(capsys):
     functions = load({"place": "", "modules": [f"{MODULES / 'fused.py'}:BERT"]})
     assert "attn.c_attn.weight is one matrix for query, key and value: read as all of query, then key, then value" in (

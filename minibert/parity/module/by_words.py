@@ -222,18 +222,18 @@ def read_embeddings_norm(outside, weights, found, size):
 
 
 def read_head(outside, weights, found, size):
-    """The pooler and the classifier."""
-    names = dict(outside)
+    """The pooler and the classifier, or the two matrices of RoBERTa's head."""
     taken = {slot.parameter for slot in found.slots.values()}
-    squares = [name for name, p in outside if tuple(p.shape) == (size, size) and name not in taken
+    free = {name: parameter for name, parameter in outside if name not in taken}
+    squares = [name for name, p in free.items() if tuple(p.shape) == (size, size)
                and not {"transform", "predictions", "mlm", "lm"} & set(words_in(name))]  # fmt: skip
-    for name in sorted(squares, key=lambda name: "pool" not in name.lower())[:1]:
-        found.slots["pooler.dense.weight"] = Slot(name)
-        if bias := bias_of(name, names):
-            found.slots["pooler.dense.bias"] = Slot(bias)
-    classes = weights.get("classifier.weight")
-    for name, parameter in outside:
-        if classes is not None and tuple(parameter.shape) == tuple(classes.shape) and name not in taken:
-            found.slots["classifier.weight"] = Slot(name)
-            if bias := bias_of(name, names):
-                found.slots["classifier.bias"] = Slot(bias)
+    squares.sort(key=lambda name: "pool" not in name.lower())
+    outputs = {role: weights.get(f"{role}.weight") for role in ("classifier", "classifier.out_proj")}
+    places = [(role, squares[:1]) for role in ("pooler.dense", "classifier.dense") if f"{role}.weight" in weights]
+    places += [(role, [name for name, p in free.items() if p.shape == output.shape])
+               for role, output in outputs.items() if output is not None]  # fmt: skip
+    for role, names in places:
+        for name in names:
+            found.slots[f"{role}.weight"] = Slot(name)
+            if bias := bias_of(name, free):
+                found.slots[f"{role}.bias"] = Slot(bias)

@@ -199,7 +199,7 @@ class FittedModule:
         pooled = vector_in(run.returned, shape[0], self.config_size(), POOLED) is not None
         self.pools = "pooler.dense.weight" in placed and (self.failure is not None or pooled)
         logits = vector_in(run.returned, shape[0], 6, ("logits",)) is not None
-        self.classifies = "classifier.weight" in placed and logits
+        self.classifies = logits and ("classifier.weight" in placed or "classifier.out_proj.weight" in placed)
         if self.failure is None and not pooled and not logits and final_state(run.returned, shape) is None:
             kind = type(run.returned).__name__
             self.notes.append(f"found no hidden states in what it returns, a {kind}: its last layer's are compared")

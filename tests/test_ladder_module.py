@@ -164,6 +164,17 @@ def test_a_roberta_of_its_own_names_is_asked_its_head_too(capsys):
     assert not any(note.startswith("left as built") for note in notes)
 
 
+def test_robertas_layer_is_asked_with_berts_eps_and_its_encoder_with_its_own(capsys):
+    rungs = "layer,bert_layer_dropout"
+    rows, notes, code = climbed(capsys, MODULES / "roberta.py:Roberta", "--rungs", rungs)
+    assert code == 0 and failed(rows) == {} and {row["status"] for row in rows.values()} == {"OK"}
+    berts = {name: ["eps-1e-12"] for name in ("roberta_embeddings", "roberta_encoder")}
+    for name, fails in (("FixedRoberta", {}), ("BertsEpsRoberta", berts)):
+        rows, notes, _ = climbed(capsys, MODULES / f"roberta.py:{name}")
+        assert failed(rows) == fails and "roberta_encoder" in rows and "layer" not in rows
+        assert "its layers keep their own eps: they are compared in roberta_encoder, and not alone" in notes
+
+
 def test_the_order_of_rows_that_is_read_from_one_matrix_is_said(capsys):
     functions = load({"place": "", "modules": [f"{MODULES / 'fused.py'}:BERT"]})
     assert "attn.c_attn.weight is one matrix for query, key and value: read as all of query, then key, then value" in (

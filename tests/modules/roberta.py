@@ -35,6 +35,8 @@ class Roberta(nn.Module):
 
 
 class BertsEpsRoberta(Roberta):
+    eps = 1e-12
+
     class layer_class(plain_bert.Layer):
         eps = 1e-12
 

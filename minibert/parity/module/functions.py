@@ -31,12 +31,8 @@ class ModuleFunctions(FittedModule):
             self.notes.append("no table of positions: embeddings, encoder and gradients are not asked, its layers are")
             provided = {}
         if self.layers_seen:
-            layer = "distilbert_layer" if family == "distilbert" else "layer"
             whole = bool(provided)
-            provided |= {layer: self.answer_layer} | ({f"{family}_embeddings": self.answer_embeddings} if whole else {})
-            provided |= {
-                f"{'distilbert' if family == 'distilbert' else 'bert'}_layer_dropout": self.answer_layer_dropout
-            }
+            provided |= ({f"{family}_embeddings": self.answer_embeddings} if whole else {}) | self.layer_rungs()
             if family == "bert" and whole:
                 provided |= {
                     "bert_embeddings_dropout": self.answer_embeddings_dropout,
@@ -48,6 +44,25 @@ class ModuleFunctions(FittedModule):
                 provided |= {f"{family}_head": self.answer_head, f"{family}_head_dropout": self.answer_head_dropout}
         for name, function in provided.items():
             setattr(self, name, function)
+
+    def layer_rungs(self):
+        """{rung: function} of a layer. RoBERTa's is asked BERT's, with BERT's eps, where that can be given to it."""
+        if self.family == "roberta" and not self.eps_can_be_set():
+            self.notes.append("its layers keep their own eps: they are compared in roberta_encoder, and not alone")
+            return {}
+        words = ("distilbert_layer", "distilbert") if self.family == "distilbert" else ("layer", "bert")
+        return {words[0]: self.answer_layer, f"{words[1]}_layer_dropout": self.answer_layer_dropout}
+
+    def eps_can_be_set(self):
+        """Does its layer answer otherwise with another eps? A layer that does not run is asked, and says why."""
+        given = self.references.resolve(self.references.table["layer"]["cases"][0]["arguments"], self.convert)
+        try:
+            answers = [
+                self.answer_layer(**given | {"config": given["config"] | {"layer_norm_eps": eps}}) for eps in (1e-12, 1)
+            ]
+        except Exception:
+            return True
+        return not torch.equal(*answers)
 
     def answer_encoder(self, input_ids, attention_mask, *rest):
         types, weights, config = self.typed(input_ids, rest)
@@ -92,7 +107,8 @@ class ModuleFunctions(FittedModule):
             config = self.config | {"layer_norm_eps": config["layer_norm_eps"]}
         _, runner, _ = self.ready(config, {start + name: weight for name, weight in weights.items()})
         (_, layer), ids = runner.layers[0], self.some_ids(mask)
-        with training(layer.modules() if train else ()):
+        own = self.config.get("layer_norm_eps")
+        with training(layer.modules() if train else ()), other_eps(layer, own, config.get("layer_norm_eps")):
             return runner.run(ids, mask, torch.zeros_like(ids), first=hidden).outputs[0]
 
     def some_ids(self, mask):
@@ -148,6 +164,19 @@ def outside_of(module, layers):
     """The modules that are part of no layer."""
     inside = {id(part) for _, layer in layers for part in layer.modules()}
     return [part for part in module.modules() if id(part) not in inside]
+
+
+@contextlib.contextmanager
+def other_eps(layer, own, asked):
+    """The LayerNorms of a layer that have their family's own eps, with the one that is asked instead."""
+    parts = [part for part in layer.modules() if own != asked and getattr(part, "eps", None) == own]
+    for part in parts:
+        part.eps = asked
+    try:
+        yield
+    finally:
+        for part in parts:
+            part.eps = own
 
 
 @contextlib.contextmanager

@@ -217,6 +217,17 @@ def test_where_a_wrong_layer_drops_is_said_in_words(layer, attention, names, hea
     assert heard in result.note
 
 
+def test_right_dropout_in_a_layer_that_is_wrong_in_a_way_of_its_own_is_not_blamed():
+    class Louder(BertLayer):
+        def forward(self, hidden, mask):
+            return super().forward(1.1 * hidden, mask)
+
+    result = check("bert_layer_dropout", in_training(Louder))
+    assert (result.status, result.mistakes, result.note) == ("DIFF", [], "wrong without dropout, too")
+    result = check("bert_layer_dropout", in_training(Louder, training=False))
+    assert result.mistakes == ["no-dropout-at-all"] and "drops: nothing at all" in result.note
+
+
 def test_a_layer_in_evaluation_mode_drops_nothing_and_is_told_so():
     result = check("bert_layer_dropout", in_training(BertLayer, training=False))
     assert (result.status, result.mistakes) == ("DIFF", ["no-dropout-at-all"])

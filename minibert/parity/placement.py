@@ -152,8 +152,9 @@ def judge_dropout(rung, reply, references, tolerance):
     if result.status == OK and not mistakes and wrong == ():
         return result
     result.status, result.note = DIFF, described(places, rung.places)
-    if wrong is None:
-        result.note = f"wrong without dropout, too; {result.note}"
+    if wrong is None:  # what it drops looks like nothing that is known, which says nothing about where
+        result.note = "wrong without dropout, too" + ("" if places else f"; {result.note}")
+        mistakes = [] if places else mistakes
     elif not mistakes and not wrong:
         mistakes = ["dropout-result-unused"]
     names = [*(name.partition("#")[0] for name in wrong or ()), *mistakes]

@@ -4,7 +4,9 @@ import time
 from types import SimpleNamespace
 
 import ladder_torch
+import numpy as np
 import pytest
+import torch
 from ladder_tools import REFERENCES, RUNG, check, command, numpy_example, parrot, written
 from torch.nn import functional
 
@@ -92,6 +94,9 @@ BIAS = "pooler.dense.bias"
         ("loss_and_gradients", lambda x: (x[0], x[1] | {BIAS: x[0]}), "SHAPE", f"{BIAS}: shape [1], expected [20]"),
         ("loss_and_gradients", lambda x: (x[0], x[1] | {"more": 1}), "OK", ""),
         ("precision_recall_f1", lambda x: x[:2], "SHAPE", "returned 2 values, expected 3: precision, recall, f1"),
+        ("precision_recall_f1", lambda x: np.ravel(x), "OK", ""),
+        ("precision_recall_f1", lambda x: torch.as_tensor(np.ravel(x)), "OK", ""),
+        ("precision_recall_f1", lambda x: np.ravel(x)[:2], "SHAPE", "returned one array; expected (precision,"),
         ("accuracy", lambda x: [x], "OK", ""),
     ],
 )

@@ -195,9 +195,10 @@ def kind(value):
 
 
 def stacked(output, expected):
-    """Is it one array that holds the expected ones, one after the other?"""
+    """Is it one array that holds the expected arrays or numbers, one after the other?"""
     shape = getattr(output, "shape", ())
-    return len(shape) > 1 and shape[0] == len(expected) and all(shape[1:] == array.shape for array in expected)
+    shapes = {array.shape if array.size > 1 else () for array in expected}
+    return len(shape) > 0 and shape[0] == len(expected) and shapes == {tuple(shape[1:])}
 
 
 def named(rung, output, names):

@@ -97,6 +97,17 @@ def test_the_form_of_a_mask_is_found_also_beside_another_mistake(name, capsys):
     assert failed(rows) == {"layer": ["relu"]} and f"takes its mask as {FORMS[name]}" in notes
 
 
+@pytest.mark.parametrize("name", ["Inverted", "InvertedLayer4"])
+def test_a_mask_that_is_called_as_berts_is_1_for_a_token_and_inverted_where_it_is_not(name, capsys):
+    rows, _, _ = climbed(capsys, MODULES / f"masks.py:{name}", "--rungs", "layer")
+    assert failed(rows) == {"layer": ["mask-inverted"]}
+
+
+def test_a_mask_of_another_name_may_be_true_for_padding_and_the_first_note_says_so(capsys):
+    rows, notes, _ = climbed(capsys, MODULES / "masks.py:InvertedByOwnName", "--rungs", "layer")
+    assert failed(rows) == {} and notes[0] == "takes its mask as [B, T], True for padding"
+
+
 RETURNS = "AList ADict ATuple ALayerOfDicts ALayerOfTuples ALayerOfNamedTuples ALayerOfDataclasses".split()
 
 

@@ -24,12 +24,17 @@ class AddedAttention2(Attention):
         return scores + mask[:, None, None, :]
 
 
-class Blocked4(Bert):
+class Padded(Bert):
+    def forward(self, input_ids, padding_mask, token_type_ids):
+        return super().forward(input_ids, padding_mask, token_type_ids)
+
+
+class Blocked4(Padded):
     class layer_class(Layer):
         attention_class = BlockedAttention4
 
 
-class Blocked2(Bert):
+class Blocked2(Padded):
     class layer_class(Layer):
         attention_class = BlockedAttention2
 
@@ -42,6 +47,38 @@ class Added4(Bert):
 class Added2(Bert):
     class layer_class(Layer):
         attention_class = AddedAttention2
+
+
+class InvertedAttention(Attention):
+    def block(self, scores, mask):
+        return scores.masked_fill(mask[:, None, None, :].bool(), -1e9)
+
+
+class InvertedLayer(Layer):
+    attention_class = InvertedAttention
+
+
+class Inverted(Bert):
+    layer_class = InvertedLayer
+
+
+class InvertedAttention4(Attention):
+    def block(self, scores, mask):
+        return scores.masked_fill(mask.bool(), -1e9)
+
+
+class InvertedLayer4(Layer):
+    attention_class = InvertedAttention4
+
+    def __init__(self, d_model, nhead, dim_feedforward):
+        super().__init__(d_model, nhead, dim_feedforward)
+
+    def forward(self, hidden, input_mask):
+        return super().forward(hidden, input_mask)
+
+
+class InvertedByOwnName(Padded):
+    layer_class = InvertedLayer
 
 
 class Blocked4Relu(Blocked4):

@@ -13,7 +13,19 @@ from ..learner import Written
 from ..levels import ModuleLadder
 from ..references import converter
 from .build import Builder, settings_from
-from .record import MASK_FORMS, OneLayer, Run, Runner, final_state, find_layers, is_layer, vector_in
+from .record import (
+    ADDED_MASKS,
+    FAINT_MASKS,
+    MASK_FORMS,
+    PADDING_MASKS,
+    OneLayer,
+    Run,
+    Runner,
+    final_state,
+    find_layers,
+    is_layer,
+    vector_in,
+)
 from .weights import DISTILBERTS_NAMES, assign, in_bert_words
 
 POOLED = ("pooler_output", "pooled_output", "pooled", "cls_output", "pooler", "cls")
@@ -258,10 +270,12 @@ class FittedModule:
             return
         taken, failure = [], None
         expected = self.expected_end()
-        for form in MASK_FORMS:
+        for form in runner.mask_forms():
             self.mask_form = form
             try:
                 end = self.sample_end(runner)
+                if form in ADDED_MASKS and end is not None and not self.is_added(runner, form, end):
+                    continue
             except Exception as error:
                 failure = failure or error
                 continue
@@ -273,8 +287,17 @@ class FittedModule:
                 self.failure = failure
             blocking = [form for form in taken if self.blocks_padding(runner, form)]
             self.mask_form = [*blocking, *taken, *MASK_FORMS][0]
-        if self.mask_form != next(iter(MASK_FORMS)):
+        if self.mask_form in PADDING_MASKS:  # first: it is the wrong way round, unless the learner means it so
+            self.notes.insert(0, f"takes its mask as {self.mask_form}")
+        elif self.mask_form != next(iter(MASK_FORMS)):
             self.notes.append(f"takes its mask as {self.mask_form}")
+
+    def is_added(self, runner, form, end):
+        """Is it added to the scores, so that -1 blocks less than -10000? A mask that is made True or False is not."""
+        self.mask_form = FAINT_MASKS[form]
+        faint = self.sample_end(runner)
+        self.mask_form = form
+        return faint is not None and self.off(faint, end) > 0
 
     def blocks_padding(self, runner, form):
         """With the mask in this form, do the tokens stay as they are when the padding beside them is another?"""

@@ -8,21 +8,35 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 import torch
 from torch import nn
 
-from .words import KINDS, plain
+from .words import BERTS_MASKS, KINDS, plain
 
-MASK_FORMS = {  # how a forward may want its mask; the first one is BERT's, and most people's
+
+def added_masks(depth):
+    """{form: function} of the masks that are added to the scores."""
+    return {
+        f"[B, 1, 1, T], 0 for a token, -{depth} for padding": lambda mask, dtype: (
+            depth * (mask[:, None, None].to(dtype) - 1)
+        ),
+        f"[B, T], 0 for a token, -{depth} for padding": lambda mask, dtype: depth * (mask.to(dtype) - 1),
+    }
+
+
+TOKEN_MASKS = {  # how a forward may want its mask; the first one is BERT's, and most people's
     "[B, T], 1 for a token": lambda mask, dtype: mask,
     "[B, T], True for a token": lambda mask, dtype: mask.bool(),
     "[B, T] of floats": lambda mask, dtype: mask.to(dtype),
     "[B, 1, 1, T], 1 for a token": lambda mask, dtype: mask[:, None, None, :],
     "[B, 1, 1, T], True for a token": lambda mask, dtype: mask[:, None, None, :].bool(),
-    "[B, 1, 1, T], 0 for a token, -10000 for padding": lambda mask, dtype: 1e4 * (mask[:, None, None].to(dtype) - 1),
     "[B, 1, T], 1 for a token": lambda mask, dtype: mask[:, None, :],
     "[B, T, T], 1 for a token": lambda mask, dtype: mask[:, None, :].expand(-1, mask.shape[1], -1),
+}  # fmt: skip
+PADDING_MASKS = {
     "[B, T], True for padding": lambda mask, dtype: mask == 0,
     "[B, 1, 1, T], True for padding": lambda mask, dtype: mask[:, None, None, :] == 0,
-    "[B, T], 0 for a token, -10000 for padding": lambda mask, dtype: 1e4 * (mask.to(dtype) - 1),
-}  # fmt: skip
+}
+ADDED_MASKS = added_masks(10000)
+FAINT_MASKS = dict(zip(ADDED_MASKS, added_masks(1), strict=True))  # {form: the same, and padding gets through}
+MASK_FORMS = TOKEN_MASKS | PADDING_MASKS | ADDED_MASKS | added_masks(1)
 
 
 def find_layers(module, config):
@@ -89,6 +103,8 @@ class Runner:
         self.kinds = module.kinds if isinstance(module, OneLayer) else argument_kinds(module)
         self.takes_types = "types" in self.kinds.values()
         self.takes_mask = bool({"mask", "blocked", "lengths"} & set(self.kinds.values()))
+        names = {kind: name for name, kind in self.kinds.items()}
+        self.mask_name = module.mask if isinstance(module, OneLayer) else names.get("mask")
         self.takes_lengths = "lengths" in self.kinds.values() and not {"mask", "blocked"} & set(self.kinds.values())
 
     def arguments(self, ids, mask, types):
@@ -105,6 +121,11 @@ class Runner:
         }
         named = {name: made[kind]() for name, kind in self.kinds.items()}
         return inspect.BoundArguments(inspect.signature(self.module.forward), named)
+
+    def mask_forms(self):
+        """The forms that its mask may have. What is called as BERT's is called is 1 for a token, or is added."""
+        berts = self.mask_name and plain(self.mask_name) in BERTS_MASKS
+        return TOKEN_MASKS | ({} if berts else PADDING_MASKS) | ADDED_MASKS
 
     def positions(self, mask):
         """[B, T]: 0, 1, 2, ...; RoBERTa's begin behind the id of padding and pass padding over."""

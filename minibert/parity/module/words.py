@@ -30,6 +30,7 @@ FORWARD = {  # what an argument of forward holds: its names
     "labels": "labels label targets target",
     "types": "tokentypeids segmentids segmentlabel segmentinfo segmentlabels tokentypes tokentype seg segments segment segs typeids types",
 }
+BERTS_MASKS = ("attentionmask", "inputmask")  # 1 for a token, in every BERT that was published
 
 
 def plain(name):

@@ -186,6 +186,12 @@ def test_robertas_layer_is_asked_with_berts_eps_and_its_encoder_with_its_own(cap
         assert "its layers keep their own eps: they are compared in roberta_encoder, and not alone" in notes
 
 
+@pytest.mark.parametrize("name", ["Before", "Behind"])
+def test_what_is_dropped_outside_of_the_first_layer_is_not_put_down_to_it(name, capsys):
+    rows, _, _ = climbed(capsys, MODULES / f"never_off.py:{name}", "--rungs", "bert_encoder,bert_layer_dropout")
+    assert failed(rows) == {"bert_encoder": ["dropout-in-evaluation"]}
+
+
 def test_the_order_of_rows_that_is_read_from_one_matrix_is_said(capsys):
     functions = load({"place": "", "modules": [f"{MODULES / 'fused.py'}:BERT"]})
     assert "attn.c_attn.weight is one matrix for query, key and value: read as all of query, then key, then value" in (

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from .fitting import POOLED, FittedModule, final_or_last, hidden_size
-from .record import final_state, vector_in
+from .record import final_state, stop, vector_in
 
 
 class ModuleFunctions(FittedModule):
@@ -81,13 +81,13 @@ class ModuleFunctions(FittedModule):
     def answer_embeddings(self, *arguments):
         ids, types, mask, weights, config = self.sorted_embeddings(arguments)
         _, runner, _ = self.ready(config, weights)
-        return runner.run(ids, mask, types, stop=True).inputs[0]
+        return runner.run(ids, mask, types, before=stop).inputs[0]
 
     def answer_embeddings_dropout(self, *arguments):
         ids, types, mask, weights, config = self.sorted_embeddings(arguments[:-1])
         module, runner, _ = self.ready(config, weights)
         with training(outside_of(module, runner.layers)):
-            return runner.run(ids, mask, types, stop=True).inputs[0]
+            return runner.run(ids, mask, types, before=stop).inputs[0]
 
     def sorted_embeddings(self, arguments):
         if len(arguments) == 5:
@@ -99,17 +99,20 @@ class ModuleFunctions(FittedModule):
         return self.run_layer(hidden, attention_mask, weights, config)
 
     def answer_layer_dropout(self, hidden, attention_mask, weights, config, dropout):
-        return self.run_layer(hidden, attention_mask, weights, config, train=True)
+        return self.run_layer(hidden, attention_mask, weights, config, dropout)
 
-    def run_layer(self, hidden, mask, weights, config, train=False):
+    def run_layer(self, hidden, mask, weights, config, dropout=None):
+        """The first layer's output. dropout: its listener; what is dropped before the layer is not its own."""
         start = "transformer.layer.0." if self.family == "distilbert" else "encoder.layer.0."
         if config.get("model_type") != self.family:
             config = self.config | {"layer_norm_eps": config["layer_norm_eps"]}
         _, runner, _ = self.ready(config, {start + name: weight for name, weight in weights.items()})
         (_, layer), ids = runner.layers[0], self.some_ids(mask)
         own = self.config.get("layer_norm_eps")
-        with training(layer.modules() if train else ()), other_eps(layer, own, config.get("layer_norm_eps")):
-            return runner.run(ids, mask, torch.zeros_like(ids), first=hidden).outputs[0]
+        with training(layer.modules() if dropout else ()), other_eps(layer, own, config.get("layer_norm_eps")):
+            before = dropout.heard.clear if dropout else None
+            run = runner.run(ids, mask, torch.zeros_like(ids), first=hidden, before=before, after=stop)
+        return run.outputs[0]
 
     def some_ids(self, mask):
         return torch.where(mask == 1, 5, self.config["pad_token_id"])
@@ -121,14 +124,18 @@ class ModuleFunctions(FittedModule):
         return self.run_head(hidden, attention_mask, weights, 6, ("logits",))
 
     def answer_head_dropout(self, hidden, attention_mask, weights, dropout):
-        return self.run_head(hidden, attention_mask, weights, 6, ("logits",), train=True)
+        return self.run_head(hidden, attention_mask, weights, 6, ("logits",), dropout)
 
-    def run_head(self, hidden, mask, weights, width, names, train=False):
+    def run_head(self, hidden, mask, weights, width, names, dropout=None):
         module, runner, _ = self.ready(self.config, weights)
         ids = self.some_ids(mask)
         with contextlib.ExitStack() as modes:
-            then = lambda: modes.enter_context(training(outside_of(module, runner.layers)))  # noqa: E731
-            run = runner.run(ids, mask, torch.zeros_like(ids), last=hidden, then=then if train else None)
+
+            def begin():
+                dropout.heard.clear()
+                modes.enter_context(training(outside_of(module, runner.layers)))
+
+            run = runner.run(ids, mask, torch.zeros_like(ids), last=hidden, at_end=begin if dropout else None)
         return vector_in(run.returned, len(ids), width, names)
 
     def answer_loss_and_gradients(self, input_ids, attention_mask, token_type_ids, labels, weights, config):

@@ -74,7 +74,12 @@ def is_layer(module, size):
 
 
 class Stop(Exception):
-    """Ends a run after the embeddings."""
+    """Ends a run before its end."""
+
+
+def stop():
+    """Called where a run shall end."""
+    raise Stop
 
 
 @dataclass
@@ -133,17 +138,18 @@ class Runner:
             return torch.arange(mask.shape[1]).expand_as(mask)
         return mask.cumsum(1) * mask + self.pad
 
-    def run(self, ids, mask, types, first=None, last=None, stop=False, then=None):
+    def run(self, ids, mask, types, first=None, last=None, before=None, after=None, at_end=None):
         """Call it. first: stands in for what the first layer is given. last: for what the last layer gives.
 
-        stop: end before the first layer. then: called after the last layer.
+        before and after: called there, of the first layer. at_end: called after the last one.
         """
         run, shape, end = Run(), (*ids.shape, self.size), len(self.layers) - 1
         with contextlib.ExitStack() as stack:
             for number, (_, layer) in enumerate(self.layers):
-                before = InputKeeper(run, shape, first if number == 0 else None, stop)
-                after = OutputKeeper(run, shape, last if number == end else None, then if number == end else None)
-                stack.enter_context(kept(layer, before, after))
+                calls = [after if number == 0 else None, at_end if number == end else None]
+                given = InputKeeper(run, shape, first if number == 0 else None, before if number == 0 else None)
+                gave = OutputKeeper(run, shape, last if number == end else None, calls)
+                stack.enter_context(kept(layer, given, gave))
             with contextlib.suppress(Stop):
                 given = self.arguments(ids, mask, types)
                 run.returned = self.module(*given.args, **given.kwargs)
@@ -268,14 +274,14 @@ class InputKeeper:
     run: Run
     shape: tuple
     substitute: object
-    stop: bool
+    call: object
 
     def __call__(self, args, kwargs):
         tensor, axis = hidden_in([*args, *kwargs.values()], self.shape)
         if tensor is not None:
             self.run.inputs.append(tensor.transpose(0, 1) if axis else tensor)
-        if self.stop:
-            raise Stop
+        if self.call:
+            self.call()
         if self.substitute is None or tensor is None:
             return args, kwargs
         new = self.substitute.transpose(0, 1) if axis else self.substitute
@@ -290,15 +296,16 @@ class OutputKeeper:
     run: Run
     shape: tuple
     substitute: object
-    then: object
+    calls: list
 
     def __call__(self, output):
         tensor, axis = hidden_in(output, self.shape)
         if tensor is None:
             return output
         self.run.outputs.append(tensor.transpose(0, 1) if axis else tensor)
-        if self.then:
-            self.then()
+        for call in self.calls:
+            if call:
+                call()
         if self.substitute is None:
             return output
         new = self.substitute.transpose(0, 1) if axis else self.substitute

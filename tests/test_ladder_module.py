@@ -447,6 +447,52 @@ def test_a_file_that_trains_on_import_is_imported_again_without_that(tmp_path, c
     assert failed(rows) == {} and any("only what it defines is run" in note for note in notes)
 
 
+OPTIMIZERS = """\
+import torch
+
+class BertAdam(torch.optim.Optimizer):
+    def __init__(self, params, lr, b1=0.9, b2=0.999, e=1e-6, weight_decay=0.01, max_grad_norm=1.0):
+        super().__init__(params, dict(lr=lr, betas=(b1, b2), eps=e, weight_decay=weight_decay, norm=max_grad_norm))
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            for parameter in [parameter for parameter in group["params"] if parameter.grad is not None]:
+                self.update(parameter, parameter.grad, self.state[parameter], group)
+
+    def update(self, parameter, gradient, state, group):
+        if group["norm"] > 0:
+            gradient = gradient * min(1, group["norm"] / (gradient.norm() + 1e-6))
+        beta1, beta2 = group["betas"]
+        state["m"] = beta1 * state.get("m", 0) + (1 - beta1) * gradient
+        state["v"] = beta2 * state.get("v", 0) + (1 - beta2) * gradient**2
+        update = state["m"] / (state["v"].sqrt() + group["eps"]) + group["weight_decay"] * parameter
+        parameter -= group["lr"] * update
+
+class OwnEps(torch.optim.AdamW):
+    def __init__(self, params, lr, betas, weight_decay):
+        super().__init__(params, lr, betas, 1e-8, weight_decay)
+
+class Named(torch.optim.AdamW):
+    def __init__(self, named_parameters, lr, betas, eps, weight_decay):
+        super().__init__([parameter for _, parameter in named_parameters], lr, betas, eps, weight_decay)
+"""
+
+
+def test_an_optimizers_settings_are_found_or_a_note_says_what_it_keeps(tmp_path, capsys):
+    path = written(tmp_path / "optimizers.py", OPTIMIZERS)
+    rows, notes, _ = climbed(capsys, f"{path}:BertAdam", "--rungs", "adamw")
+    assert rows["adamw"]["mistakes"] == [] and notes == [
+        "BertAdam keeps its own max_grad_norm=1.0; another value: --config-arg max_grad_norm=VALUE"
+    ]
+    rows, notes, _ = climbed(capsys, f"{path}:BertAdam", "--rungs", "adamw", "--config-arg", "max_grad_norm=-1")
+    assert rows["adamw"]["conventions"] == ["no-bias-correction"] and notes == []
+    rows, notes, _ = climbed(capsys, f"{path}:OwnEps", "--rungs", "adamw")
+    assert notes == ["OwnEps takes no eps: its own is judged"]
+    rows, notes, code = climbed(capsys, f"{path}:Named", "--rungs", "adamw,adamw_several")
+    assert code == 0 and failed(rows) == {} and notes == []
+
+
 def test_a_layer_alone_climbs_its_own_rungs(capsys):
     rows, notes, code = climbed(capsys, f"{COURSE / 'bert.py'}:BertLayer", "--rungs", "layer,bert_layer_dropout")
     assert code == 0 and failed(rows) == {} and list(rows) == ["layer", "bert_layer_dropout"]

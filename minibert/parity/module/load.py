@@ -47,6 +47,7 @@ def load_modules(what):
         functions.__file__ = getattr(source, "__file__", None)
     if optimizer is not None:
         functions.adamw, functions.adamw_several = optimizer.adamw, optimizer.adamw_several
+        notes += optimizer.notes
     functions.notes = [*functions.notes, *notes]
     return functions
 

@@ -13,7 +13,7 @@ NAMES = {  # the ladder's word: what people call it
     "betas": "betas beta b",
     "beta1": "beta1 b1",
     "beta2": "beta2 b2",
-    "eps": "eps epsilon",
+    "eps": "eps epsilon e adameps adamepsilon",
     "weight_decay": "weightdecay wd decay lambda weightdecayrate l2",
 }
 WORDS = {name: word for word, names in NAMES.items() for name in names.split()}
@@ -25,6 +25,22 @@ class Optimizer:
     def __init__(self, optimizer_class, given=None):
         self.optimizer_class, self.given = optimizer_class, given or {}
         self.parameters = list(inspect.signature(optimizer_class).parameters.values())
+        self.notes = self.unset() + self.left_alone()
+
+    def unset(self):
+        """A note where a setting is passed to no argument: it is the class's own that is judged."""
+        taken = {WORDS.get(plain(parameter.name)) for parameter in self.parameters[1:]}
+        covered = {"beta1", "beta2"} if "betas" in taken else {"betas"}
+        names = [name for name in NAMES if name not in taken | covered]
+        words = f"{self.optimizer_class.__name__} takes no {' and no '.join(names)}: its own is judged"
+        return [words] if names else []
+
+    def left_alone(self):
+        """A note on numbers above 0 that the ladder does not set, such as a norm to which gradients are clipped."""
+        numbers = [f"{p.name}={p.default}" for p in self.parameters[1:] if type(p.default) in (int, float)
+                   and p.default > 0 and plain(p.name) not in WORDS and p.name not in self.given]  # fmt: skip
+        words = f"{self.optimizer_class.__name__} keeps its own "
+        return [f"{words}{one}; another value: --config-arg {one.partition('=')[0]}=VALUE" for one in numbers]
 
     def build(self, parameters, settings):
         """The learner's optimizer for these parameters."""
@@ -43,6 +59,8 @@ class Optimizer:
                 raise UserError(
                     f"{self.optimizer_class.__name__} takes `{parameter.name}`; say: --config-arg {parameter.name}="
                 )
+        if "named" in self.parameters[0].name:
+            parameters = [(f"layer.{number}.weight", parameter) for number, parameter in enumerate(parameters)]
         return self.optimizer_class(parameters, **arguments)
 
     def adamw(self, parameter, gradients, lr, beta1, beta2, eps, weight_decay):

@@ -274,8 +274,8 @@ from torch import nn
 from torch_layers import MyBert
 
 class Needy(MyBert):
-    def __init__(self, vocab_size, width, depth_of_it, nhead, dim_feedforward):
-        super().__init__(vocab_size, width, depth_of_it, nhead, dim_feedforward)
+    def __init__(self, vocab_size, breadth, depth_of_it, nhead, dim_feedforward):
+        super().__init__(vocab_size, breadth, depth_of_it, nhead, dim_feedforward)
 
 class Fixed(MyBert):
     def __init__(self):
@@ -288,6 +288,18 @@ class Deep(MyBert):
 class Odd(MyBert):
     def forward(self, input_ids, attention_mask, token_type_ids):
         raise KeyError("odd")
+
+class OwnConfig:
+    def __init__(self, n_tokens=1000, broad=768, depth=12, heads=12, inner=3072):
+        self.n_tokens, self.broad, self.depth, self.heads, self.inner = n_tokens, broad, depth, heads, inner
+
+class Configured(MyBert):
+    def __init__(self, config):
+        super().__init__(config.n_tokens, config.broad, config.depth, config.heads, config.inner)
+
+class Short(MyBert):
+    def __init__(self, c):
+        super().__init__(c.vocab_size, c.hidden_size, c.num_hidden_layers, c.num_attention_heads, c.intermediate_size)
 
 class Part(nn.Module):
     def __init__(self, hidden_size):
@@ -329,15 +341,24 @@ def needy(tmp_path):
 def test_an_argument_without_a_known_name_is_asked_for_and_given(needy, capsys):
     code, out, err = command(capsys, "--module", f"{needy}:Needy")
     assert (code, out) == (2, "") and err.count("\n") == 1
-    assert "Needy takes `width`" in err and "--config-arg width=" in err
-    given = ("--config-arg", "width=hidden_size", "--config-arg", "depth_of_it=2")
+    assert "Needy takes `breadth`" in err and "--config-arg breadth=" in err
+    given = ("--config-arg", "breadth=hidden_size", "--config-arg", "depth_of_it=2")
     assert list(failed(climbed(capsys, f"{needy}:Needy", *given)[0])) == ["bert_layer_dropout"]
-    code, out, err = command(capsys, "--module", f"{needy}:Needy", *given, "--config-arg", "widht=3")
-    assert (code, out) == (2, "") and "--config-arg widht: Needy takes " in err and "width" in err
+    code, out, err = command(capsys, "--module", f"{needy}:Needy", *given, "--config-arg", "braedth=3")
+    assert (code, out) == (2, "") and "--config-arg braedth: Needy takes " in err and "breadth" in err
     given = "voc=vocab_size d_model=hidden_size depth=num_hidden_layers heads=4 inner=intermediate_size".split()
     given = [part for word in given for part in ("--config-arg", word)]
     rows, _, _ = climbed(capsys, f"{needy}:Keywords", *given, "--rungs", "bert_encoder")
     assert rows["bert_encoder"]["status"] == "OK"
+
+
+def test_a_configuration_of_its_own_is_told_a_setting_and_one_of_a_short_name_is_asked_for(needy, capsys):
+    rows, notes, _ = climbed(capsys, f"{needy}:Configured", "--config-arg", "broad=hidden_size", "--rungs", "layer")
+    assert rows["layer"]["status"] == "OK" and notes[0].startswith("Configured from OwnConfig")
+    code, _, err = command(capsys, "--module", f"{needy}:Short")
+    assert code == 2 and "--config-arg c=VALUE, or c=config for the whole configuration" in err
+    rows, _, _ = climbed(capsys, f"{needy}:Short", "--config-arg", "c=config", "--rungs", "layer")
+    assert rows["layer"]["status"] == "OK"
 
 
 @pytest.mark.parametrize("name", ["make", "object_of_it"])
@@ -351,7 +372,7 @@ def test_a_function_that_makes_a_module_and_a_module_that_is_there_will_do(name,
     [
         ("needy.py:Fixed", "Fixed has vectors of 24, the ladder's small model of 20; what sets their size?"),
         ("needy.py:Deep", "has 5 layers, the ladder's model has 2"),
-        ("needy.py:Gone", "has no class 'Gone'; its modules are: Needy, Fixed, Deep, Odd, Part, Stack, Keywords"),
+        ("needy.py:Gone", "has no class 'Gone'; its modules are: Needy, Fixed, Deep, Odd, Configured, Short, "),
         ("nowhere.py:Bert", "nowhere.py: no such file"),
         ("no.such.package:Bert", "cannot be imported"),
         ("needy.py:NEEDY", "has no class 'NEEDY'"),

@@ -73,7 +73,8 @@ class Builder:
 
     def build(self, config):
         """A new module. UserError says why it cannot be built, and what may help."""
-        settings = settings_from(config) | self.given
+        settings = settings_from(config)
+        settings |= {name: self.value_of(name, settings) for name in self.given}
         set_constants(self.source, settings)
         ways = [self.way] if self.way else list(self.config_makers())
         failures = []
@@ -106,7 +107,8 @@ class Builder:
             if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
                 continue
             if name in self.given:
-                found[name] = self.value_of(name, settings)
+                whole = self.given[name] == "config"
+                found[name] = make_config(settings) if whole else self.value_of(name, settings)
             elif is_config(name, parameter.annotation):
                 found[name] = make_config(settings)
             elif (setting := setting_of(name, names)) in settings:
@@ -114,7 +116,7 @@ class Builder:
             elif parameter.default is parameter.empty:
                 raise Missing(
                     f"{getattr(function, '__name__', function)} takes `{name}`, which is no setting that the ladder "
-                    f"knows; say: --config-arg {name}=VALUE"
+                    f"knows; say: --config-arg {name}=VALUE, or {name}=config for the whole configuration"
                 )
         takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
         if function is self.target and takes_all and not any(is_config(p.name, p.annotation) for p in parameters):

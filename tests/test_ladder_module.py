@@ -186,6 +186,13 @@ def test_robertas_layer_is_asked_with_berts_eps_and_its_encoder_with_its_own(cap
         assert "its layers keep their own eps: they are compared in roberta_encoder, and not alone" in notes
 
 
+def test_a_classifier_without_a_pooler_is_named_and_the_gradients_are_asked_with_the_ladders_head(capsys):
+    place = MODULES / "no_pooler.py:Classifier"
+    rows, notes, _ = climbed(capsys, place, "--rungs", "bert_head,loss_and_gradients")
+    assert failed(rows) == {"bert_head": ["classifier-without-pooler"]} and rows["loss_and_gradients"]["status"] == "OK"
+    assert "its classifier has no pooler: loss and gradients are asked with the ladder's own head" in notes
+
+
 @pytest.mark.parametrize("name", ["Before", "Behind"])
 def test_what_is_dropped_outside_of_the_first_layer_is_not_put_down_to_it(name, capsys):
     rows, _, _ = climbed(capsys, MODULES / f"never_off.py:{name}", "--rungs", "bert_encoder,bert_layer_dropout")

@@ -42,6 +42,8 @@ class ModuleFunctions(FittedModule):
                 provided |= {"pooler": self.answer_pooler} if family == "bert" else {}
             if self.classifies:
                 provided |= {f"{family}_head": self.answer_head, f"{family}_head_dropout": self.answer_head_dropout}
+        if "loss_and_gradients" in provided and self.classifies and "pooler.dense.weight" not in self.assignment.slots:
+            self.notes.append("its classifier has no pooler: loss and gradients are asked with the ladder's own head")
         for name, function in provided.items():
             setattr(self, name, function)
 
@@ -148,9 +150,9 @@ class ModuleFunctions(FittedModule):
         module.zero_grad(set_to_none=True)
         run = runner.run(input_ids, attention_mask, token_type_ids)
         size, theirs = hidden_size(config), {}
-        logits = (
-            vector_in(run.returned, len(labels), len(own["classifier.bias"]), ("logits",)) if self.classifies else None
-        )
+        logits = None
+        if self.classifies and "pooler.dense.weight" in assignment.slots:
+            logits = vector_in(run.returned, len(labels), len(own["classifier.bias"]), ("logits",))
         pooled = vector_in(run.returned, len(labels), size, POOLED) if self.pools else None
         if logits is None:
             if pooled is None:

@@ -151,6 +151,33 @@ def test_positions_are_counted_as_the_family_counts_them():
     assert Runner.positions(SimpleNamespace(pad=1), mask).tolist() == [[1, 2, 3], [2, 3, 1]]
 
 
+IN_ONE = """\
+from by_heads import ByHeads
+
+class AsKeywords(ByHeads):
+    def forward(self, **inputs):
+        return super().forward(inputs["input_ids"], inputs["attention_mask"], inputs["token_type_ids"])
+
+class AsADict(ByHeads):
+    def forward(self, batch):
+        return super().forward(batch["input_ids"], batch["attention_mask"], batch["token_type_ids"])
+"""
+
+
+@pytest.mark.filterwarnings("ignore:Using a non-tuple sequence")
+def test_a_forward_of_keywords_is_given_hugging_faces_and_one_of_a_dict_is_told_what_it_was_given(tmp_path, capsys):
+    for name in ("plain_bert.py", "by_heads.py"):
+        shutil.copy(MODULES / name, tmp_path)
+    path = written(tmp_path / "in_one.py", IN_ONE)
+    rows, _, _ = climbed(capsys, f"{path}:AsKeywords", "--rungs", "bert_embeddings,bert_encoder")
+    assert failed(rows) == {} and len(rows) == 2
+    rows, notes, _ = climbed(capsys, f"{path}:AsADict", "--rungs", "layer")
+    assert rows["layer"]["status"] == "ERROR" and any(
+        note.startswith("its forward does not work yet: ") and note.endswith("given tensors as batch")
+        for note in notes
+    )
+
+
 FORWARDS = {
     "pytorch": lambda src, src_mask=None, src_key_padding_mask=None: None,
     "both": lambda src, src_mask, src_key_padding_mask=None: None,

@@ -198,7 +198,9 @@ class FittedModule:
         self.layers_seen = len(run.outputs) == settings_from(self.config)["num_hidden_layers"] and bool(run.inputs)
         if self.failure is not None:
             self.layers_seen = bool(runner.layers)
-            self.notes.append(f"its forward does not work yet: {type(self.failure).__name__}: {one_line(self.failure)}")
+            given = f"given tensors as {', '.join(runner.kinds)}" if runner.kinds else "given nothing"
+            what = f"{type(self.failure).__name__}: {one_line(self.failure)}"
+            self.notes.append(f"its forward does not work yet: {what}; it was {given}")
         elif not self.layers_seen:
             self.notes.append("its layers cannot be told apart: only what comes out at the end is compared")
         options = {"only_last": not self.layers_seen, "right_only": runner.takes_lengths}
@@ -267,6 +269,7 @@ class FittedModule:
         """The first form in which the answer is right; else in which padding reaches no token; else that is taken."""
         if not runner.takes_mask:
             self.notes.append("its forward takes no mask: padding is known by its id, if at all")
+            self.one_run(runner)  # to see whether it works
             return
         taken, failure = [], None
         expected = self.expected_end()

@@ -125,7 +125,10 @@ class Runner:
             "labels": lambda: torch.zeros(len(ids), dtype=torch.long),
         }
         named = {name: made[kind]() for name, kind in self.kinds.items()}
-        return inspect.BoundArguments(inspect.signature(self.module.forward), named)
+        signature = inspect.signature(self.module.forward)
+        if named and not set(named) & set(signature.parameters):  # forward(**inputs)
+            named = {next(iter(signature.parameters)): named}
+        return inspect.BoundArguments(signature, named)
 
     def mask_forms(self):
         """The forms that its mask may have. What is called as BERT's is called is 1 for a token, or is added."""
@@ -179,10 +182,13 @@ def argument_kinds(module):
     """{argument of forward: what it is}, one of the kinds in `words.FORWARD`; the rest is left.
 
     What has a known name is settled first, so that a required argument of an unknown name takes nothing from it.
-    Positions and labels are given only where they have to be: what a module does by itself is its own.
+    Positions and labels are given only where they have to be: what a module does by itself is its own. A forward that
+    names no argument, `forward(**inputs)`, is given Hugging Face's.
     """
-    parameters = [p for p in inspect.signature(module.forward).parameters.values()
-                  if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]  # fmt: skip
+    every = inspect.signature(module.forward).parameters.values()
+    if every and all(parameter.kind is parameter.VAR_KEYWORD for parameter in every):
+        return {"input_ids": "ids", "attention_mask": "mask", "token_type_ids": "types"}
+    parameters = [p for p in every if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     required = [parameter.name for parameter in parameters if parameter.default is parameter.empty]
     known = {parameter.name: KINDS.get(plain(parameter.name)) for parameter in parameters}
     left = {None, "positions", "labels"} | ({"mask"} if "blocked" in known.values() else set())  # PyTorch's attn_mask

@@ -63,6 +63,18 @@ def test_right_modules_of_other_styles_pass_and_pytorchs_own_layer_drops_once_mo
     assert any(said in note for note in notes), notes
 
 
+def test_how_pytorchs_own_layer_drops_where_bert_does_is_said_and_true(tmp_path, capsys):
+    said = "PyTorch's TransformerEncoderLayer drops inside its feed-forward, too; layer.dropout = nn.Identity() ends that"
+    _, notes, _ = climbed(capsys, MODULES / "torch_layers.py:MyBert", "--rungs", "layer")
+    assert said in notes
+    text = (MODULES / "torch_layers.py").read_text(encoding="utf-8")
+    line = re.search(r"(?m)^( *)self\.encoder = .*$", text)
+    mended = f"{line[0]}\n{line[1]}for layer in self.encoder.layers:\n{line[1]}    layer.dropout = nn.Identity()"
+    path = written(tmp_path / "mended.py", text.replace(line[0], mended))
+    rows, notes, _ = climbed(capsys, f"{path}:MyBert", "--rungs", "layer,bert_layer_dropout")
+    assert failed(rows) == {} and said not in notes
+
+
 @pytest.mark.parametrize("name", ["Sublayers", "NormList", "SecondFirst"])
 def test_two_layer_norms_are_told_apart_whether_they_are_counted_from_0_or_from_1(name, capsys):
     rows, _, code = climbed(capsys, MODULES / f"two_norms.py:{name}", "--rungs", "layer,bert_encoder")

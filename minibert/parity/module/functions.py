@@ -7,6 +7,7 @@ given, a head's in place of what the last layer gives. So the learner's own mask
 import contextlib
 
 import torch
+from torch import nn
 from torch.nn import functional
 
 from .fitting import POOLED, FittedModule, final_or_last, hidden_size
@@ -52,6 +53,11 @@ class ModuleFunctions(FittedModule):
         if self.family == "roberta" and not self.eps_can_be_set():
             self.notes.append("its layers keep their own eps: they are compared in roberta_encoder, and not alone")
             return {}
+        _, runner, _ = self.prepare(self.config, torch.float32)
+        parts = [part for _, layer in runner.layers for part in layer.modules()]
+        if any(isinstance(part, nn.TransformerEncoderLayer) and getattr(part.dropout, "p", 0) for part in parts):
+            self.notes.append("PyTorch's TransformerEncoderLayer drops inside its feed-forward, too; "
+                              "layer.dropout = nn.Identity() ends that")  # fmt: skip
         words = ("distilbert_layer", "distilbert") if self.family == "distilbert" else ("layer", "bert")
         return {words[0]: self.answer_layer, f"{words[1]}_layer_dropout": self.answer_layer_dropout}
 

@@ -64,7 +64,8 @@ def test_right_modules_of_other_styles_pass_and_pytorchs_own_layer_drops_once_mo
 
 
 def test_how_pytorchs_own_layer_drops_where_bert_does_is_said_and_true(tmp_path, capsys):
-    said = "PyTorch's TransformerEncoderLayer drops inside its feed-forward, too; layer.dropout = nn.Identity() ends that"
+    said = "PyTorch's TransformerEncoderLayer drops inside its feed-forward, too; "
+    said += "layer.dropout = nn.Identity() ends that"
     _, notes, _ = climbed(capsys, MODULES / "torch_layers.py:MyBert", "--rungs", "layer")
     assert said in notes
     text = (MODULES / "torch_layers.py").read_text(encoding="utf-8")

@@ -59,7 +59,7 @@ class Optimizer:
                 raise UserError(
                     f"{self.optimizer_class.__name__} takes `{parameter.name}`; say: --config-arg {parameter.name}="
                 )
-        if "named" in self.parameters[0].name:
+        if any("named" in first.name for first in self.parameters[:1]):
             parameters = [(f"layer.{number}.weight", parameter) for number, parameter in enumerate(parameters)]
         return self.optimizer_class(parameters, **arguments)
 

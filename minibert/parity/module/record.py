@@ -21,7 +21,8 @@ def added_masks(depth):
     }
 
 
-TOKEN_MASKS = {  # how a forward may want its mask; the first one is BERT's, and most people's
+# How a forward may want its mask; the first one is BERT's, and most people's.
+TOKEN_MASKS = {
     "[B, T], 1 for a token": lambda mask, dtype: mask,
     "[B, T], True for a token": lambda mask, dtype: mask.bool(),
     "[B, T] of floats": lambda mask, dtype: mask.to(dtype),
@@ -150,9 +151,9 @@ class Runner:
         with contextlib.ExitStack() as stack:
             for number, (_, layer) in enumerate(self.layers):
                 calls = [after if number == 0 else None, at_end if number == end else None]
-                given = InputKeeper(run, shape, first if number == 0 else None, before if number == 0 else None)
-                gave = OutputKeeper(run, shape, last if number == end else None, calls)
-                stack.enter_context(kept(layer, given, gave))
+                enter = InputKeeper(run, shape, first if number == 0 else None, before if number == 0 else None)
+                leave = OutputKeeper(run, shape, last if number == end else None, calls)
+                stack.enter_context(kept(layer, enter, leave))
             with contextlib.suppress(Stop):
                 given = self.arguments(ids, mask, types)
                 run.returned = self.module(*given.args, **given.kwargs)

@@ -14,7 +14,16 @@ from ..levels import ModuleLadder
 from ..references import converter
 from .build import Builder, settings_from
 from .record import (
-    ADDED_MASKS, FAINT_MASKS, MASK_FORMS, PADDING_MASKS, OneLayer, Run, Runner, final_state, find_layers, is_layer,
+    ADDED_MASKS,
+    FAINT_MASKS,
+    MASK_FORMS,
+    PADDING_MASKS,
+    OneLayer,
+    Run,
+    Runner,
+    final_state,
+    find_layers,
+    is_layer,
     vector_in,
 )  # fmt: skip
 from .weights import DISTILBERTS_NAMES, assign, in_bert_words

@@ -19,6 +19,8 @@ WRONG = None
 VARIANTS = (
     "mask-inverted#added",  # -1e4 added to scores, not put in their place: differs where a row is all blocked
     "mask-inverted#infinite",
+    "mask-inverted#zeros",  # as PyTorch's scaled_dot_product_attention: a row that is all blocked takes in nothing
+    "mask-on-queries#zeros",
     "softmax-over-queries#added",
     "softmax-over-queries#infinite",
     "mask-multiplied#additive",
@@ -252,6 +254,8 @@ def block(scores, attention_mask):
         blocked = blocked.transpose(-1, -2)
     if "#added" in str(WRONG):
         return scores - 1e4 * blocked
+    if "#zeros" in str(WRONG):
+        return scores.masked_fill(blocked, -math.inf)
     return scores.masked_fill(blocked, -math.inf if "#infinite" in str(WRONG) else -1e4)
 
 
@@ -268,7 +272,11 @@ def attention_probabilities(query, key, attention_mask, dropout=None):
     if wrong("dropout-on-masked-scores"):
         scores = drop(scores)
     axis = -2 if wrong("softmax-over-queries") else 1 if wrong("softmax-over-heads") else -1
-    probabilities = scores if wrong("no-softmax") else scores.softmax(0 if wrong("softmax-over-batch") else axis)
+    axis = 0 if wrong("softmax-over-batch") else axis
+    probabilities = scores if wrong("no-softmax") else scores.softmax(axis)
+    if "#zeros" in str(WRONG) and not wrong("no-softmax"):
+        nothing = (scores == -math.inf).all(axis, keepdim=True)
+        probabilities = scores.masked_fill(nothing, 0).softmax(axis).masked_fill(nothing, 0)
     if wrong("scaled-after-softmax"):
         probabilities = probabilities / math.sqrt(width)
     if wrong("softmax-gradient-elementwise"):

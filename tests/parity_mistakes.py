@@ -287,6 +287,14 @@ MISTAKES = (
     Mistake("no-mask", "attention_probabilities", MASKING, ""),
     # In a text without padding this blocks all keys alike, which to an added number is the same as blocking none.
     Mistake("mask-inverted", "attention_probabilities", MASKING, MASKING.replace("== 1", "== 0")),
+    Mistake(  # as PyTorch's scaled_dot_product_attention has it: a row that is blocked throughout takes in nothing
+        "mask-inverted",
+        "attention_probabilities",
+        MASKING + "    return softmax(scores)",
+        "    blocked = attention_mask[:, None, None, :] == 1\n"
+        "    scores = np.where(blocked, -30000, scores).astype(scores.dtype)\n"
+        "    return softmax(scores) * ~blocked",
+    ),
     Mistake(
         "mask-after-softmax",
         "attention_probabilities",

@@ -7,7 +7,9 @@ same question (an activation is ReLU or SiLU), and some hide others (without a p
 
 import itertools
 
-ADDED, INFINITE = "#added", "#infinite"  # how a mask blocks: -1e4 in the place of scores, added to them, or -inf
+# How a mask blocks: -1e4 in the place of scores, added to them, or -inf; or -inf, and a row that is blocked throughout
+# is 0 after the softmax, not NaN, as in PyTorch's scaled_dot_product_attention.
+WAYS = ADDED, INFINITE, ZEROS = ("#added", "#infinite", "#zeros")
 
 NORM = (
     "unbiased-variance", "eps-1e-5", "eps-1e-6", "eps-outside-root", "no-scale-and-shift", "no-shift",
@@ -30,9 +32,9 @@ SCALE = (
     "scaled-after-softmax",
 )  # fmt: skip
 MASK = (
-    "no-mask", "mask-inverted", f"mask-inverted{ADDED}", f"mask-inverted{INFINITE}", "mask-after-softmax",
-    "mask-on-queries", f"mask-on-queries{INFINITE}", "mask-multiplied",
-    "mask-multiplied#additive", "mask-added-as-it-is",
+    "no-mask", "mask-inverted", f"mask-inverted{ADDED}", f"mask-inverted{INFINITE}", f"mask-inverted{ZEROS}",
+    "mask-after-softmax", "mask-on-queries", f"mask-on-queries{INFINITE}", f"mask-on-queries{ZEROS}",
+    "mask-multiplied", "mask-multiplied#additive", "mask-added-as-it-is",
 )  # fmt: skip
 SOFTMAX = (
     "softmax-over-queries", f"softmax-over-queries{ADDED}", f"softmax-over-queries{INFINITE}", "softmax-over-heads",
@@ -205,11 +207,12 @@ HIDES = {  # a mistake, and those that nobody can see beside it
     "mask-multiplied#additive": SCALE,
     "normalised-over-tokens": ("token-types-missing", "token-types-all-0", "token-types-all-1"),
 }
-MASKED_BY_NUMBERS = ("mask-inverted", "mask-on-queries")  # the masks that #added and #infinite are ways of
+MASKED_BY_NUMBERS = ("mask-inverted", "mask-on-queries")  # the masks that #added, #infinite and #zeros are ways of
 COMMON = {  # of the mistakes of a layer or an encoder, those that are tried two at a time
     "unbiased-variance", "eps-outside-root", "eps-1e-5", "eps-1e-6", "eps-1e-12", "gelu-tanh", "relu", "silu",
     "activation-missing", "not-scaled", "scaled-by-hidden-size", "scaled-twice", "no-mask", "mask-inverted",
-    f"mask-inverted{ADDED}", "mask-on-queries", "mask-after-softmax", "mask-multiplied", "mask-added-as-it-is",
+    f"mask-inverted{ADDED}", f"mask-inverted{ZEROS}", "mask-on-queries", "mask-after-softmax", "mask-multiplied",
+    "mask-added-as-it-is",
     "softmax-over-queries", f"softmax-over-queries{ADDED}", "heads-split-by-reshape", "heads-not-transposed-back",
     "bias-missing", "bias-missing#projections", "no-output-projection", "weights-untransposed", "pre-norm",
     "layer-norm-before-residual", "no-attention-residual", "no-feed-forward-residual", "one-layer-norm-for-both",
@@ -261,9 +264,9 @@ def compatible(first, second):
     if variant != other_variant and {name, other} <= {"softmax-over-queries", *MASKED_BY_NUMBERS}:
         return False
     for mask, way in ((name, other_variant), (other, variant)):
-        if way in ("added", "infinite") and mask in MASK and mask not in MASKED_BY_NUMBERS:
+        if f"#{way}" in WAYS and mask in MASK and mask not in MASKED_BY_NUMBERS:
             return False
-    return not {variant, other_variant} >= {"added", "infinite"}
+    return variant == other_variant or not {f"#{variant}", f"#{other_variant}"} <= set(WAYS)
 
 
 def pairs_of(rung):

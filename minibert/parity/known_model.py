@@ -197,7 +197,7 @@ class Known:
         variant = "".join(wrong.values())
         if "added" in variant:
             return scores + np.where(real, 0.0, -1e4)
-        return np.where(real, scores, -np.inf if "infinite" in variant else -1e4)
+        return np.where(real, scores, -np.inf if "infinite" in variant or "zeros" in variant else -1e4)
 
     def attention_probabilities(self, query, key, attention_mask):
         wrong = self.wrong
@@ -210,6 +210,8 @@ class Known:
             return self.place("probabilities", scores)
         axes = {"softmax-over-queries": -2, "softmax-over-heads": 1, "softmax-over-batch": 0}
         probabilities = softmax(scores, next((axis for name, axis in axes.items() if name in wrong), -1))
+        if "zeros" in wrong.values():
+            probabilities = np.where(np.isnan(probabilities), 0.0, probabilities)
         if "scaled-after-softmax" in wrong:
             probabilities = probabilities / math.sqrt(query.shape[-1])
         if "mask-after-softmax" in wrong:

@@ -25,6 +25,7 @@ VARIANTS = (
     "softmax-over-queries#infinite",
     "mask-multiplied#additive",
     "bias-missing#projections",
+    "bias-missing#attention",
     "batch-and-tokens-swapped#masked",
     "positions-off-by-one#ahead",
     "pooler-reads-mean#padded",
@@ -142,8 +143,10 @@ def linear(x, weights, name):
     weight, bias = weights[name + ".weight"], weights[name + ".bias"]
     if wrong("weights-untransposed") and weight.shape[0] == weight.shape[1]:
         weight = weight.T
-    if wrong("bias-missing#projections"):
-        if name.endswith(("self.query", "self.key", "self.value", "q_lin", "k_lin", "v_lin")):
+    if wrong("bias-missing#projections", "bias-missing#attention"):
+        projection = name.endswith(("self.query", "self.key", "self.value", "q_lin", "k_lin", "v_lin"))
+        last = wrong("bias-missing#attention") and name.endswith(("attention.output.dense", "out_lin"))
+        if projection or last:
             return functional.linear(x, weight)
     elif wrong("bias-missing"):
         return x @ weight.T

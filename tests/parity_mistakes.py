@@ -353,6 +353,13 @@ MISTAKES = (
         'x @ (w if (w := weights[name + ".weight"]).shape[0] == w.shape[1] else w.T)',
     ),
     Mistake("bias-missing", "multi_head_attention", '.T + weights[name + ".bias"]', ".T"),
+    Mistake(  # in attention's four matrices, where some libraries have none unless asked
+        "bias-missing",
+        "multi_head_attention",
+        'return x @ weights[name + ".weight"].T + weights[name + ".bias"]',
+        'product = x @ weights[name + ".weight"].T\n'
+        '    return product if "attention" in name else product + weights[name + ".bias"]',
+    ),
     Mistake(
         "no-output-projection",
         "multi_head_attention",

@@ -52,7 +52,7 @@ ORDER = (
     "first-layer-norm-missing", "second-layer-norm-missing", "no-attention-residual", "no-feed-forward-residual",
     "residual-from-layer-input",
 )  # fmt: skip
-INSIDE_LAYER = (*ORDER, *FORWARD, *ATTENTION)
+INSIDE_LAYER = (*ORDER, *FORWARD, *ATTENTION, "bias-missing#attention")  # in attention alone, it is bias-missing
 LAYER = (*INSIDE_LAYER, *NORM)
 LAYERS = ("last-layer-missing", "layers-reversed", "one-layer-repeated")
 FIRST_TOKEN = (
@@ -178,7 +178,7 @@ ALTERNATIVES = (
     SOFTMAX,
     ("query-key-swapped", "query-value-swapped", "key-value-swapped"),
     ("heads-split-by-reshape", "heads-interleaved", "one-head"),
-    ("bias-missing", "bias-missing#projections"),
+    ("bias-missing", "bias-missing#projections", "bias-missing#attention"),
     ("pre-norm", "layer-norm-before-residual", *RESIDUALS),
     ORDER[:-3],
     ("no-feed-forward-residual", "residual-from-layer-input"),
@@ -214,7 +214,8 @@ COMMON = {  # of the mistakes of a layer or an encoder, those that are tried two
     f"mask-inverted{ADDED}", f"mask-inverted{ZEROS}", "mask-on-queries", "mask-after-softmax", "mask-multiplied",
     "mask-added-as-it-is",
     "softmax-over-queries", f"softmax-over-queries{ADDED}", "heads-split-by-reshape", "heads-not-transposed-back",
-    "bias-missing", "bias-missing#projections", "no-output-projection", "weights-untransposed", "pre-norm",
+    "bias-missing", "bias-missing#projections", "bias-missing#attention", "no-output-projection",
+    "weights-untransposed", "pre-norm",
     "layer-norm-before-residual", "no-attention-residual", "no-feed-forward-residual", "one-layer-norm-for-both",
     "layer-norms-exchanged", "residual-from-layer-input", "batch-and-tokens-swapped",
     "token-types-missing", "token-types-all-0", "positions-missing", "positions-off-by-one",
@@ -224,7 +225,8 @@ COMMON = {  # of the mistakes of a layer or an encoder, those that are tried two
 TOGETHER = ("unbiased-variance", "eps-outside-root", "eps-1e-6")  # a LayerNorm that many have copied
 OFTEN = (
     "eps-1e-5", "gelu-tanh", "relu", "pre-norm", "no-mask", "mask-inverted", "not-scaled", "scaled-by-hidden-size",
-    "bias-missing", "bias-missing#projections", "no-output-projection", "unbiased-variance", "batch-and-tokens-swapped",
+    "bias-missing", "bias-missing#projections", "bias-missing#attention", "no-output-projection", "unbiased-variance",
+    "batch-and-tokens-swapped",
 )  # fmt: skip
 PAIRS = {  # rungs at which only these make sense together: the first with each of the others
     "mean_pooling": (), "accuracy": (), "confusion_matrix": ("confusion-transposed", "confusion-normalised"),

@@ -29,6 +29,10 @@ BERT_WORDS = {  # DistilBERT's word: BERT's
 EPS = {"eps-1e-5": 1e-5, "eps-1e-6": 1e-6, "eps-1e-12": 1e-12}
 PROJECTIONS = ("attention.self.query", "attention.self.key", "attention.self.value")
 EXCHANGED = {"query-key-swapped": (1, 0, 2), "query-value-swapped": (2, 1, 0), "key-value-swapped": (0, 2, 1)}
+WITHOUT_BIAS = {  # bias-missing#VARIANT: where
+    "projections": PROJECTIONS,
+    "attention": (*PROJECTIONS, "attention.output.dense"),
+}
 FIRST, SECOND = "attention.output.LayerNorm", "output.LayerNorm"
 
 
@@ -102,7 +106,7 @@ class Known:
         weight = weights[name + ".weight"]
         if "weights-untransposed" in self.wrong and weight.shape[0] == weight.shape[1]:
             weight = weight.T
-        if "bias-missing" in self.wrong and (self.wrong["bias-missing"] != "projections" or name in PROJECTIONS):
+        if "bias-missing" in self.wrong and name in WITHOUT_BIAS.get(self.wrong["bias-missing"], (name,)):
             return x @ weight.T
         return x @ weight.T + weights[name + ".bias"]
 

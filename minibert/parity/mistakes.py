@@ -76,7 +76,7 @@ MISTAKES = {
     "batch-and-tokens-swapped": ("batch and token axes are exchanged, so that texts attend to each other", "nn.MultiheadAttention and nn.Transformer want batch_first=True"),
     "query-value-swapped": ("query and value weights are exchanged", "check the names: softmax(query key^T) value"),
     "weights-untransposed": ("linear weights are used untransposed", "they are stored [out, in]: x @ weight.T + bias"),
-    "bias-missing": ("biases are left out", "each linear layer adds its bias: x @ weight.T + bias"),
+    "bias-missing": ("biases are left out", "each linear layer adds its bias: x @ weight.T + bias; some libraries' attention has none by default"),
     "no-output-projection": ("the output projection is left out", "apply attention.output.dense to the joined heads"),
     # feed-forward and layer
     "activation-missing": ("no activation between the two linear layers", "GELU after the first one"),

@@ -21,6 +21,7 @@ VARIANTS = (
     "mask-inverted#infinite",
     "mask-inverted#zeros",  # as PyTorch's scaled_dot_product_attention: a row that is all blocked takes in nothing
     "mask-on-queries#zeros",
+    "mask-on-queries#too",  # keys and queries, by -inf: padding becomes NaN
     "softmax-over-queries#added",
     "softmax-over-queries#infinite",
     "mask-multiplied#additive",
@@ -254,10 +255,10 @@ def block(scores, attention_mask):
         return scores + attention_mask[:, None, None, :]
     blocked = (attention_mask == (1 if wrong("mask-inverted") else 0))[:, None, None, :]
     if wrong("mask-on-queries"):
-        blocked = blocked.transpose(-1, -2)
+        blocked = blocked.transpose(-1, -2) | (blocked if wrong("mask-on-queries#too") else False)
     if "#added" in str(WRONG):
         return scores - 1e4 * blocked
-    if "#zeros" in str(WRONG):
+    if "#zeros" in str(WRONG) or wrong("mask-on-queries#too"):
         return scores.masked_fill(blocked, -math.inf)
     return scores.masked_fill(blocked, -math.inf if "#infinite" in str(WRONG) else -1e4)
 

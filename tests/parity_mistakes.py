@@ -380,6 +380,14 @@ MISTAKES = (
     Mistake("layer-norm-before-residual", "layer", LAYER, NORM_BEFORE_RESIDUAL),
     Mistake("layer-norms-exchanged", "layer", LAYER, NORMS_EXCHANGED),
     # ---- bert_encoder
+    # Keys and queries: padding is NaN after the first layer, where it is not compared, and in the second its keys are.
+    Mistake(
+        "mask-on-queries",
+        "bert_encoder",
+        MASKING,
+        "    real = (attention_mask[:, None, None, :] * attention_mask[:, None, :, None]) == 1\n"
+        "    scores = np.where(real, scores, -np.inf).astype(scores.dtype)\n",
+    ),
     Mistake("last-layer-missing", "bert_encoder", ALL_LAYERS, LAST_LAYER_MISSING),
     Mistake(
         "layers-reversed",

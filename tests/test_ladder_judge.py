@@ -42,6 +42,21 @@ def test_padding_is_not_compared_and_its_neighbours_are(rung, size):
     assert check(rung.name, parrot(rung.name, spoil(3))).status == "DIFF"
 
 
+def test_nan_at_padding_is_told_with_where_it_begins_though_padding_is_not_compared():
+    result = check("layer", parrot("layer", planted((1, 4), math.nan)))
+    assert result.status == "OK" and result.note.startswith("NaN at padding; most often -inf blocks")
+    result = check("bert_embeddings", parrot("bert_embeddings", planted((1, 4), math.nan)))
+    assert (result.status, result.note) == ("OK", "NaN at padding")
+
+    def spoil(answer, _):
+        answer[1][1, 4:] = answer[2][1] = math.nan
+        return answer
+
+    result = check("bert_encoder", parrot("bert_encoder", spoil))
+    assert result.status == "DIFF" and result.where.startswith("layer 2, batch 1, token 0")
+    assert result.note.startswith("returned NaN or infinity; NaN at padding, from layer 1 on; most often -inf")
+
+
 def test_just_within_the_tolerance_passes_and_just_beyond_fails():
     for dtype, tolerance in (("float32", 1e-5), ("float64", 1e-10)):
         inside, outside = (

@@ -10,6 +10,7 @@ import itertools
 # How a mask blocks: -1e4 in the place of scores, added to them, or -inf; or -inf, and a row that is blocked throughout
 # is 0 after the softmax, not NaN, as in PyTorch's scaled_dot_product_attention.
 WAYS = ADDED, INFINITE, ZEROS = ("#added", "#infinite", "#zeros")
+QUERIES_TOO = "mask-on-queries#too"  # keys and queries, by -inf: padding becomes NaN, and in the next layer all does
 
 NORM = (
     "unbiased-variance", "eps-1e-5", "eps-1e-6", "eps-outside-root", "no-scale-and-shift", "no-shift",
@@ -99,9 +100,9 @@ MISTAKES_OF = {  # rung: what may be wrong there
     "feed_forward": (*FORWARD, "bias-missing"),
     "layer": LAYER,
     "distilbert_layer": LAYER,
-    "bert_encoder": (*LAYERS, *EMBEDDINGS, *LAYER),
-    "distilbert_encoder": (*LAYERS, *EMBEDDINGS[3:], *LAYER),
-    "roberta_encoder": (*LAYERS, *ROBERTA_EMBEDDINGS, *INSIDE_LAYER, *ROBERTA_NORM),
+    "bert_encoder": (*LAYERS, *EMBEDDINGS, *LAYER, QUERIES_TOO),
+    "distilbert_encoder": (*LAYERS, *EMBEDDINGS[3:], *LAYER, QUERIES_TOO),
+    "roberta_encoder": (*LAYERS, *ROBERTA_EMBEDDINGS, *INSIDE_LAYER, *ROBERTA_NORM, QUERIES_TOO),
     "pooler": POOLER,
     "mean_pooling": (
         "mean-over-all-positions", "sum-divided-by-length", "mean-without-cls", "first-token-for-mean",
@@ -174,7 +175,7 @@ ALTERNATIVES = (
     ("token-types-missing", "token-types-all-0", "token-types-all-1"),
     tuple(name for name in (*EMBEDDINGS, *ROBERTA_EMBEDDINGS) if name.startswith("positions")),
     (*SCALE, "no-softmax"),
-    (*MASK, "batch-and-tokens-swapped", "batch-and-tokens-swapped#masked"),
+    (*MASK, QUERIES_TOO, "batch-and-tokens-swapped", "batch-and-tokens-swapped#masked"),
     SOFTMAX,
     ("query-key-swapped", "query-value-swapped", "key-value-swapped"),
     ("heads-split-by-reshape", "heads-interleaved", "one-head"),

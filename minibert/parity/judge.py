@@ -106,15 +106,26 @@ def compare(rung, cases, outputs, references, tolerance):
             seen = tuple(np.add(index, case["start"])) if "start" in case else index
             largest, worst = float(difference.max()), (case, name, seen, got[index], expected[index])
         total, count = total + float(difference.sum()), count + int(compared.sum())
-    result = Result(rung.name, OK, largest=largest, mean=total / count, tolerance=tolerance)
+    note = nan_at_padding(rung, pieces)
+    result = Result(rung.name, OK, largest=largest, mean=total / count, tolerance=tolerance, note=note)
     if largest <= tolerance:
         return result, flat
     result.status, result.where = DIFF, place(rung, references, *worst)
     if not np.isfinite(largest):
-        result.note = "returned NaN or infinity"
+        result.note = "returned NaN or infinity" + (f"; {note}" if note else "")
     elif rung.name.endswith("encoder") and len(names := list(dict.fromkeys(name for name, *_ in pieces))) > 1:
         result.note = f"first differs at: {min(differing, key=names.index)}"
     return result, flat
+
+
+def nan_at_padding(rung, pieces):
+    """What to say where padding, which is not compared, is NaN: it goes unseen until the next layer reads it."""
+    for name, got, _, compared in pieces:
+        if np.isnan(got[~compared]).any() and not np.isnan(got[compared]).any():
+            where = f"NaN at padding{f', from {name} on' if name else ''}"
+            why = "most often -inf blocks all that a padded query might read: block keys, not queries"
+            return where if rung.name.endswith("embeddings") else f"{where}; {why}"
+    return ""
 
 
 def explained(result, rung, cases, outputs, references, tolerance):

@@ -197,11 +197,12 @@ class Known:
         if "mask-inverted" in wrong:
             real = ~real
         if "mask-on-queries" in wrong:
-            real = real.swapaxes(-1, -2)
+            real = real.swapaxes(-1, -2) & (real if wrong["mask-on-queries"] == "too" else True)
         variant = "".join(wrong.values())
         if "added" in variant:
             return scores + np.where(real, 0.0, -1e4)
-        return np.where(real, scores, -np.inf if "infinite" in variant or "zeros" in variant else -1e4)
+        infinite = any(way in variant for way in ("infinite", "zeros", "too"))
+        return np.where(real, scores, -np.inf if infinite else -1e4)
 
     def attention_probabilities(self, query, key, attention_mask):
         wrong = self.wrong

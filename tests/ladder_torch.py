@@ -37,6 +37,7 @@ VARIANTS = (
     "softmax-over-heads#added",
     "schedule-polynomial#end",
     "ties-in-order-of-appearance#reversed",
+    "zero-division#of-counts",  # F1 from the counts, not from precision and recall
     "decay-on-biases#but-not-of-layer-norm",
 )
 
@@ -821,6 +822,11 @@ def precision_recall_f1(labels, predictions, num_labels, average):
     precision = torch.where(predicted > 0, right / predicted.clamp(min=1e-9), 0.0)
     recall = torch.where(true > 0, right / true.clamp(min=1e-9), 0.0)
     f1 = torch.where(precision + recall > 0, 2 * precision * recall / (precision + recall).clamp(min=1e-9), 0.0)
+    if wrong("zero-division"):
+        precision, recall = right / predicted, right / true
+        f1 = 2 * precision * recall / (precision + recall)
+    if wrong("zero-division#of-counts"):
+        f1 = right / ((true + predicted) / 2)
     if wrong("macro-for-weighted"):
         average = "macro"
     if wrong("weighted-for-macro"):

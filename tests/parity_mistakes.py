@@ -1184,6 +1184,19 @@ MISTAKES = (
         "    p, r = (float(np.average(figure, weights=shares)) for figure in (precision, recall))\n"
         "    return p, r, (p + r) / 2",
     ),
+    Mistake(
+        "zero-division",
+        "precision_recall_f1",
+        "    f1 = ratio(2 * right, predicted + actual)",
+        "    precision, recall = right / predicted, right / actual\n"
+        "    f1 = 2 * precision * recall / (precision + recall)",
+    ),
+    Mistake(  # with F1 from the counts
+        "zero-division",
+        "precision_recall_f1",
+        "    f1 = ratio(2 * right, predicted + actual)",
+        "    precision, recall, f1 = right / predicted, right / actual, 2 * right / (predicted + actual)",
+    ),
     Mistake("last-class-only", "precision_recall_f1", AVERAGES, "    return precision[1], recall[1], f1[1]"),
     Mistake(
         "ties-in-order-of-appearance",

@@ -132,7 +132,7 @@ MISTAKES_OF = {  # rung: what may be wrong there
     "precision_recall_f1": (
         "macro-for-weighted", "weighted-for-macro", "micro-for-macro", "f1-of-averages", "precision-recall-swapped",
         "classes-absent-from-labels-skipped", "only-predicted-classes", "weighted-by-predictions", "f1-is-the-mean",
-        "last-class-only",
+        "last-class-only", "zero-division", "zero-division#of-counts",
     ),
     "roc_auc": (
         "auroc-from-hard-labels", "ties-count-nothing", "ties-count-whole", "auroc-inverted",

@@ -53,8 +53,11 @@ def precision_recall_f1(labels, predictions, num_labels, average, wrong=frozense
     right, true, predicted = np.diag(matrix), matrix.sum(1), matrix.sum(0)
     if "micro-for-macro" in wrong and average == "macro":
         return (right.sum() / true.sum(),) * 3
-    precision, recall = ratio(right, predicted), ratio(right, true)
-    f1 = ratio(2 * right, true + predicted)
+    divided = np.divide if "zero-division" in wrong or "zero-division#of-counts" in wrong else ratio
+    precision, recall = divided(right, predicted), divided(right, true)
+    f1 = divided(2 * right, true + predicted)
+    if "zero-division" in wrong:  # F1 by the two others, which is NaN where one of them is
+        f1 = 2 * precision * recall / (precision + recall)
     if "last-class-only" in wrong:
         return precision[1], recall[1], f1[1]
     if "macro-for-weighted" in wrong:

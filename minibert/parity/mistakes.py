@@ -230,6 +230,7 @@ MISTAKES = {
     "only-predicted-classes": ("the average is over predicted classes only", "a class that is never predicted has recall 0, and counts"),
     "weighted-by-predictions": ("weighted by the number of predictions", "each class counts by its number of true texts"),
     "f1-is-the-mean": ("F1 is the plain mean of precision and recall", "the harmonic mean: 2 p r / (p + r)"),
+    "zero-division": ("0 / 0 is left as it is (NaN), and the average with it", "precision is 0 for a class that is never predicted, recall for one without texts, and F1 where both are 0"),
     "last-class-only": ("only class 1 is looked at", "average over the classes"),
     "ties-in-order-of-appearance": ("tied scores are ranked in order of appearance", "a tie between a positive and a negative counts one half, whichever comes first"),
     "average-precision-for-auroc": ("the average precision is returned", "AUROC: how often a positive scores above a negative"),

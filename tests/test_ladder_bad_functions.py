@@ -114,7 +114,10 @@ def test_several_outputs_are_told_apart(rung, spoil, status, says):
         ("map_weight_names", None, "DIFF", "a NoneType, expected a list of 29"),
         ("map_weight_names", ["x"], "DIFF", "a list of 1, expected a list of 29"),
         ("map_weight_names", [None] * 29, "DIFF", "None, expected 'embeddings.word_embeddings.weight'"),
-        ("wordpiece", None, "DIFF", "10 of 10 cases; 'The film was never dull.': None, expected [["),
+        ("wordpiece", None, "SHAPE", "returned a NoneType for 'The film was never dull.'; expected (ids, token"),
+        ("wordpiece", [2, 55, 3], "SHAPE", "returned a list of 3 for 'The film was never dull.'; expected (ids, token"),
+        ("wordpiece", {"input_ids": [2, 3]}, "SHAPE", "returned a dict for 'The film was never dull.'; expected ("),
+        ("wordpiece", ([2, 3], [0, 0]), "DIFF", "The film was never dull.': [[2, 3], [0, 0]], expected"),
     ],
 )
 def test_a_wrong_answer_in_words_says_which_word(rung, answer, status, says):

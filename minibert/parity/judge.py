@@ -36,6 +36,9 @@ def judge_words(rung, reply, references):
     """Equal or not, for token ids and names."""
     cases = [references.cases(rung)[number] for number in reply.cases]
     outputs = [plain(output) for output in reply.outputs]
+    if rung.name == "wordpiece":
+        for output, case in zip(outputs, cases, strict=True):
+            check_two_lists(output, case["arguments"]["text"])
     if rung.name == "parameter_groups":
         outputs = [group_words(output, case["arguments"]["names"]) for output, case in zip(outputs, cases, strict=True)]
     expected = [case["output"] for case in cases]
@@ -57,6 +60,14 @@ def plain(value):
     if hasattr(value, "tolist"):
         return value.tolist()
     return value
+
+
+def check_two_lists(output, text):
+    """Wrong where the ids stand alone, or anything else stands for (ids, token_type_ids)."""
+    if not (isinstance(output, list) and len(output) == 2 and all(isinstance(part, list) for part in output)):
+        what = f"list of {len(output)}" if isinstance(output, list) else kind(output)
+        expected = "expected (ids, token_type_ids): two lists of int"
+        raise Wrong(SHAPE, f"returned a {what} for {text!r}; {expected}")
 
 
 def group_words(groups, names):

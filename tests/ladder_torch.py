@@ -37,6 +37,14 @@ VARIANTS = (
     "softmax-over-heads#added",
     "schedule-polynomial#end",
     "ties-in-order-of-appearance#reversed",
+    "only-first-truncated#still-too-long",  # where the other text would have to give way, too
+    "only-second-truncated#still-too-long",
+    "truncated-at-front#of-a-pair",
+    "special-tokens-not-counted#third",  # the second [SEP] alone
+    "pair-types-from-first-sep#of-one-text-too",
+    "pair-types-from-first-sep#counted",  # as many [SEP] as there are up to here
+    "gradients-not-zeroed#before-clipping",
+    "biases-and-norms-frozen#not-zeroed",  # as the optimizer does not know them; their gradients count in the norm
     "zero-division#of-counts",  # F1 from the counts, not from precision and recall
     "decay-on-biases#but-not-of-layer-norm",
 )
@@ -53,24 +61,42 @@ def wrong(*names):
 def wordpiece(text, pair, vocabulary, max_length):
     table = {piece: i for i, piece in enumerate(vocabulary)}
     sequences = [words_to_pieces(basic_words(part), table) for part in (text, pair) if part is not None]
-    special = 2 if pair is None else 3
-    room = max_length - special
-    if wrong("truncation-loses-sep"):
-        room = 10**6
-    first_shorter = pair is not None and len(sequences[0]) <= len(sequences[1])  # decides ties, as in tokenizers
-    while sum(map(len, sequences)) > room:
-        first, second = len(sequences[0]), len(sequences[1]) if pair else 0
-        longer = 0 if first > second or (first == second and first_shorter) else 1
-        sequences[longer] = sequences[longer][:-1]
+    truncate(sequences, max_length)
     if wrong("special-tokens-missing"):
         return sum(sequences, []), [number for number, pieces in enumerate(sequences) for _ in pieces]
     ids = [table["[CLS]"], *sequences[0], table["[SEP]"]]
     types = [0] * len(ids)
+    if wrong("pair-types-from-first-sep#of-one-text-too") or (pair and wrong("pair-types-from-first-sep")):
+        types[-1] = 1
     if pair is not None:
         second = sequences[1] + ([] if wrong("second-sep-missing") else [table["[SEP]"]])
         ids += second
         types += [0 if wrong("pair-types-all-0") else 1] * len(second)
-    return ids[:max_length], types[:max_length]
+    if wrong("pair-types-from-first-sep#counted"):
+        types = [ids[: i + 1].count(table["[SEP]"]) for i in range(len(ids))]
+    if wrong("padded-to-max-length"):
+        ids, types = ([*row, *[0] * (max_length - len(row))] for row in (ids, types))
+    return (ids[:max_length], types[:max_length]) if wrong("truncation-loses-sep") else (ids, types)
+
+
+def truncate(sequences, max_length):
+    """Shorten one sequence, or two, until they fit."""
+    special = 1 + len(sequences)
+    if wrong("special-tokens-not-counted"):
+        special = 2 if wrong("special-tokens-not-counted#third") else 0
+    room = 10**6 if wrong("truncation-loses-sep", "not-truncated") else max_length - special
+    front = wrong("truncated-at-front") and (len(sequences) == 2 or not wrong("truncated-at-front#of-a-pair"))
+    first_shorter = len(sequences) == 2 and len(sequences[0]) <= len(sequences[1])  # decides ties, as in tokenizers
+    while sum(map(len, sequences)) > room:
+        lengths = [*map(len, sequences), 0]
+        longer = 0 if lengths[0] > lengths[1] or (lengths[0] == lengths[1] and first_shorter) else 1
+        for chosen, name in enumerate(("only-first-truncated", "only-second-truncated")):
+            if wrong(name) and len(sequences) == 2:
+                longer = chosen
+                if not sequences[chosen] and wrong(f"{name}#still-too-long"):
+                    return
+                longer = chosen if sequences[chosen] else 1 - chosen
+        sequences[longer] = sequences[longer][1:] if front else sequences[longer][:-1]
 
 
 def basic_words(text):
@@ -914,16 +940,28 @@ def train(batches, weights, config, lr, warmup_steps, weight_decay, max_norm):
     weights = {name: weight.clone() for name, weight in weights.items()}
     decayed = set(parameter_groups(list(weights))[0])
     states = {name: Moments(weight) for name, weight in weights.items()}
-    losses = []
+    learning = [name for name in weights if not wrong("biases-and-norms-frozen") or name in decayed]
+    if wrong("encoder-frozen"):
+        learning = [name for name in weights if name.startswith(("pooler", "classifier"))]
+    losses, kept = [], {}
     for i, batch in enumerate(batches):
-        loss, gradients = loss_and_gradients(
-            batch["input_ids"], batch["attention_mask"], batch["token_type_ids"], batch["labels"], weights, config
-        )
+        inputs = [batch[key] for key in ("input_ids", "attention_mask", "token_type_ids", "labels")]
+        loss, gradients = loss_and_gradients(*inputs, weights, config)
         losses.append(loss)
+        gradients = {name: gradient + kept.get(name, 0) for name, gradient in gradients.items()}
+        if wrong("encoder-frozen"):
+            gradients = {name: gradients[name] for name in learning}
+        before = gradients
         gradients = dict(zip(gradients, clip_gradients(list(gradients.values()), max_norm), strict=True))
+        if wrong("gradients-not-zeroed"):
+            kept = before if wrong("gradients-not-zeroed#before-clipping") else gradients
+        if wrong("biases-and-norms-frozen#not-zeroed"):
+            kept = {name: gradient for name, gradient in gradients.items() if name not in learning}
         rate = lr * (1 if wrong("schedule-ignored") else warmup_schedule(i, warmup_steps, len(batches)))
-        for name in weights:
+        for name in learning:
             decay = weight_decay if name in decayed else 0.0
             states[name].t = i + 1
             weights[name], _ = adam_step(weights[name], gradients[name], states[name], rate, 0.9, 0.999, 1e-8, decay)
+        if wrong("loss-after-update"):
+            losses[-1] = loss_and_gradients(*inputs, weights, config)[0]
     return torch.stack(losses)

@@ -60,6 +60,12 @@ ACCENTS = """\
         invisible = kind in ("Cc", "Cf", "Co") and character not in "\\t\\n\\r"
         if kind == "Mn" or invisible"""
 
+JOINED = """\
+    types = [i for i, part in enumerate(parts) for _ in part]
+    return ids, types
+"""
+LONGER = "(first if len(first) + shorter > len(second) else second).pop()"
+
 CENTRED = "    centred = x - x.mean(-1, keepdims=True)\n"
 DEVIATION = "    deviation = np.sqrt((centred**2).mean(-1, keepdims=True) + eps)"
 
@@ -178,6 +184,12 @@ AVERAGES = "    return tuple(float(np.average(figure, weights=shares)) for figur
 
 TRANSLATED = "bert_name(name, BERT_NAMES))\n    return result"
 
+BATCHES = "    for step, batch in enumerate(batches):\n"
+LOSS = """\
+        loss, gradients = loss_and_gradients(*inputs, weights, config)
+        losses.append(loss)
+"""
+UPDATED = "        weights = updated  # a new dict: the one that was handed in stays as it was\n"
 UPDATES = """\
         updated = {}
         for name, array in weights.items():
@@ -615,6 +627,62 @@ MISTAKES = (
         "wordpiece",
         'parts = [["[CLS]", *first, "[SEP]"]]',
         "parts = [[*first]]\n    pair, second = (None, second) if pair is None else (None, parts.append(second))",
+    ),
+    Mistake("not-truncated", "wordpiece", "> room:", "> 10**6:"),
+    Mistake("only-first-truncated", "wordpiece", LONGER, "(first or second).pop()"),
+    Mistake("only-second-truncated", "wordpiece", LONGER, "(second or first).pop()"),
+    Mistake("truncated-at-front", "wordpiece", LONGER, LONGER.replace("pop()", "pop(0)")),
+    Mistake("special-tokens-not-counted", "wordpiece", "max_length - (2 if pair is None else 3)", "max_length - 2"),
+    Mistake(
+        "padded-to-max-length",
+        "wordpiece",
+        JOINED,
+        JOINED.replace("ids, types\n", "[row + [0] * (max_length - len(row)) for row in (ids, types)]\n"),
+    ),
+    Mistake(
+        "pair-types-from-first-sep",
+        "wordpiece",
+        JOINED,
+        JOINED.replace("    return", "    types[len(first) + 1] = int(pair is not None)\n    return"),
+    ),
+    # ---- train
+    Mistake(
+        "gradients-not-zeroed",
+        "train",
+        LOSS,
+        LOSS + "        gradients = {name: gradients[name] + left.get(name, 0) for name in gradients}\n",
+        (
+            (BATCHES, "    left = {}\n" + BATCHES),
+            (UPDATED, UPDATED + "        left = clipped\n"),
+        ),
+    ),
+    Mistake(
+        "loss-after-update",
+        "train",
+        LOSS,
+        LOSS.replace("        losses.append(loss)\n", ""),
+        ((UPDATED, UPDATED + "        losses.append(loss_and_gradients(*inputs, weights, config)[0])\n"),),
+    ),
+    Mistake(
+        "encoder-frozen",
+        "train",
+        LOSS,
+        LOSS + '        gradients = {n: g for n, g in gradients.items() if n.startswith(("pooler", "classifier"))}\n',
+        (
+            (
+                UPDATES,
+                UPDATES.replace("{}", "dict(weights)").replace(
+                    "            settings",
+                    "            if name not in clipped:\n                continue\n            settings",
+                ),
+            ),
+        ),
+    ),
+    Mistake(
+        "biases-and-norms-frozen",
+        "train",
+        UPDATED,
+        "        weights = {n: updated[n] if n in decayed else array for n, array in weights.items()}\n",
     ),
     # ---- layer_norm
     Mistake("no-shift", "layer_norm", "return normal * weight + bias", "return normal * weight"),

@@ -211,8 +211,7 @@ def write_companions(classifier, config, folder):
 
     tokenizer = classifier.tokenizer
     backend = tokenizers.Tokenizer.from_str(tokenizer.backend.to_str())
-    keeps_tail = classifier.truncation == "tail" and classifier.windows == 1
-    backend.enable_truncation(classifier.max_length, direction="left" if keeps_tail else "right")
+    backend.enable_truncation(classifier.max_length, direction="left" if classifier.one_cut == "tail" else "right")
     backend.enable_padding(pad_id=tokenizer.pad_id, pad_token=backend.id_to_token(tokenizer.pad_id))
     labels = {str(i): name for i, name in enumerate(classifier.label_names)}
     limits = {"max_length": classifier.max_length, "truncation": classifier.truncation, "pairs": classifier.reads_pairs}

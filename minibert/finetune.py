@@ -167,17 +167,16 @@ def parse(argv):
         native = key == "pooling" and options.head == "native"  # which brings its own
         if getattr(options, key) is None and not native:
             setattr(options, key, value)
-    check_together(options, typed_in(argv))
+    options.arguments = list(sys.argv[1:] if argv is None else argv)
+    check_together(options, typed_in(options.arguments))
     options.seeds = options.seeds or [options.seed]
     task = options.task if options.task in TASKS else Path(options.task).stem
     options.output = options.output or str(Path("runs") / task)
-    options.arguments = list(sys.argv[1:] if argv is None else argv)
     return options
 
 
-def typed_in(argv):
+def typed_in(words):
     """The options that a person has typed, recipes and defaults aside."""
-    words = sys.argv[1:] if argv is None else argv
     words = words[: words.index("--")] if "--" in words else words
     return {word.partition("=")[0] for word in words if word.startswith("--")}
 

@@ -16,7 +16,7 @@ from .plumbing import processes
 from .plumbing.checkpoint import commit_of, find_checkpoint, weights_hash
 from .plumbing.device import be_deterministic, resolve_device, resolve_precision
 from .plumbing.files import UserError, one_line
-from .tokenizer import check_vocabulary, longest_in_windows
+from .tokenizer import check_vocabulary, check_windows, longest_in_windows
 
 PARTS = ("train", "validation", "test")
 
@@ -137,8 +137,7 @@ def check_fits(options, encoder):
 
 def check_pairs(options, task, tokenizer, encoder):
     """UserError for pairs in windows, or whose second text is of a type that the encoder has no embedding for."""
-    if task.train.pairs is not None and options.windows > 1:
-        raise UserError(f"--windows {options.windows}: windows are made of single texts, not of pairs")
+    check_windows(options.windows, task.train.pairs)
     if task.train.pairs is not None and encoder.config.type_vocab_size == 1 and not tokenizer.is_roberta:
         raise UserError(f"{options.model}: knows one type of token, and its tokenizer gives the texts of a pair two")
 

@@ -278,7 +278,8 @@ def read_tokenizer(folder):
         with library_errors(f"{source}: not a tokenizer"), silent_panics():
             backend = tokenizers.Tokenizer.from_str(text)
             backend.encode_batch_fast(["A text, to see whether it can be read."])
-        backend = adjusted(backend, config)
+        if config.get("tokenizer_class") != "PreTrainedTokenizerFast":  # which, in transformers, takes the file alone
+            backend = adjusted(backend, config)
     elif (folder / "vocab.txt").is_file():
         source = folder / "vocab.txt"
         lines = [line.rstrip("\r") for line in read_text(source).rstrip("\n").split("\n")]

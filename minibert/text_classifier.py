@@ -56,6 +56,11 @@ class TextClassifier:
         limits = (self.max_length, self.truncation, self.windows)
         return explain(self.classifier.eval(), self.tokenizer, texts, pairs, labels, *limits)
 
+    @property
+    def one_cut(self):
+        """What is kept where a text is read in one piece: of several windows, the first."""
+        return self.truncation if self.windows == 1 else "head"
+
     def attention(self, text, pair, layer, head):
         """Where a head looks: {"layer", "head", "tokens": [T], "weights": [T][T]}. UserError when it is not there.
 
@@ -63,8 +68,7 @@ class TextClassifier:
         """
         from .explain import attention_weights
 
-        kept = self.truncation if self.windows == 1 else "head"  # the first window
-        batch = self.tokenizer([text], None if pair is None else [pair], self.max_length, kept)
+        batch = self.tokenizer([text], None if pair is None else [pair], self.max_length, self.one_cut)
         try:
             weights = attention_weights(self.classifier.eval(), batch.to(self.device), layer, head)
         except ValueError as error:

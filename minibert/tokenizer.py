@@ -103,8 +103,7 @@ class Tokenizer:
     def examples(self, texts, pairs, labels, max_length, truncation="head", windows=1):
         """Encoded texts as the training loop takes them: cut to max_length, or as up to so many windows of it."""
         if windows > 1:
-            if pairs is not None:
-                raise UserError(f"--windows {windows}: windows are made of single texts, not of pairs")
+            check_windows(windows, pairs)
             return WindowedExamples(self.encode_windows(texts, windows, max_length), labels, self.pad_id)
         return Examples(self.encode(texts, pairs, max_length, truncation), labels, self.pad_id)
 
@@ -236,26 +235,19 @@ def from_vocabulary(vocabulary, config, source="vocab.txt"):
     if unknown not in table:
         raise UserError(f"{source}: has no {shown(unknown)}: not a BERT vocabulary?")
     backend = tokenizers.Tokenizer(models.WordPiece(table, unk_token=unknown, max_input_chars_per_word=100))
-    backend.normalizer = normalizers.BertNormalizer(
-        handle_chinese_chars=config.get("tokenize_chinese_chars", True),
-        strip_accents=config.get("strip_accents"),
-        lowercase=config.get("do_lower_case", True),
-    )
+    backend.normalizer = normalizers.BertNormalizer(handle_chinese_chars=True, strip_accents=None, lowercase=True)
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     backend.decoder = decoders.WordPiece()
     special = [token for token in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]") if token in table]
     backend.add_special_tokens(special)  # so that a "[SEP]" in the text is one token, as in transformers
-    return backend
+    return adjusted(backend, config)
 
 
 def adjusted(backend, config):
-    """A tokenizer.json's backend with what tokenizer_config.json says otherwise.
+    """The backend with what tokenizer_config.json says of casing, accents, Chinese characters and spaces.
 
-    So it is in transformers, where a class of its own reads the config; PreTrainedTokenizerFast takes the file alone.
-    What the config does not mention stays as it is in the file.
+    What it does not mention stays as it is.
     """
-    if config.get("tokenizer_class") == "PreTrainedTokenizerFast":
-        return backend
     normalizer, splitter = backend.normalizer, backend.pre_tokenizer
     if isinstance(normalizer, normalizers.BertNormalizer):
         normalizer.handle_chinese_chars = config.get("tokenize_chinese_chars", normalizer.handle_chinese_chars)
@@ -271,13 +263,13 @@ def from_merges(vocabulary, merges, config):
     pairs = [tuple(line.split(" ")) for line in merges if line and not line.startswith("#version")]
     backend = tokenizers.Tokenizer(models.BPE(vocab=vocabulary, merges=pairs))
     # A space belongs to the word that follows it, so the first word of a text, which has none, is other tokens.
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=config.get("add_prefix_space", False))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
     special = [AddedToken(token, special=True) for token in ("<s>", "<pad>", "</s>", "<unk>") if token in vocabulary]
     if "<mask>" in vocabulary:
         special.append(AddedToken("<mask>", lstrip=True, special=True))
     backend.add_special_tokens(special)
-    return backend
+    return adjusted(backend, config)
 
 
 def special_tokens(backend, config):
@@ -315,6 +307,12 @@ def window_starts(length, room, windows):
         return [0]
     count = min(windows, 1 + -(-(length - room) // (room - room // 8)))
     return [round(i * (length - room) / (count - 1)) for i in range(count)]
+
+
+def check_windows(windows, pairs):
+    """UserError for pairs (a list, or None) in more than one window."""
+    if windows > 1 and pairs is not None:
+        raise UserError(f"--windows {windows}: windows are made of single texts, not of pairs")
 
 
 def longest_in_windows(room, windows):

@@ -140,7 +140,7 @@ class LayerReader:
                     self.found.slots[f"attention.self.{role}.bias@{part}/{len(mine)}"] = Slot(bias)
 
     def norms(self):
-        used = {slot.parameter for slot in self.found.slots.values()}
+        used = self.found.used
         vectors = [name for name, p in self.left.items() if tuple(p.shape) == (self.size,) and name not in used]
         owners = list(dict.fromkeys(name.rpartition(".")[0] for name in vectors))
         pairs = [[name for name in vectors if name.rpartition(".")[0] == owner] for owner in owners]
@@ -191,7 +191,7 @@ def read_tables(outside, weights, found, size):
                 if exact or named:
                     tables[table].append((named, exact, name))
     for table, candidates in tables.items():
-        taken = {slot.parameter for slot in found.slots.values()}
+        taken = found.used
         candidates = [candidate for candidate in candidates if candidate[2] not in taken]
         if candidates:
             best = max(candidates, key=lambda candidate: candidate[:2])
@@ -223,7 +223,7 @@ def read_embeddings_norm(outside, weights, found, size):
 
 def read_head(outside, weights, found, size):
     """The pooler and the classifier, or the two matrices of RoBERTa's head."""
-    taken = {slot.parameter for slot in found.slots.values()}
+    taken = found.used
     free = {name: parameter for name, parameter in outside if name not in taken}
     squares = [name for name, p in free.items() if tuple(p.shape) == (size, size)
                and not {"transform", "predictions", "mlm", "lm"} & set(words_in(name))]  # fmt: skip

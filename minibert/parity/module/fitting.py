@@ -25,7 +25,7 @@ from .record import (
     find_layers,
     is_layer,
     vector_in,
-)  # fmt: skip
+)
 from .weights import DISTILBERTS_NAMES, assign, in_bert_words
 
 POOLED = ("pooler_output", "pooled_output", "pooled", "cls_output", "pooler", "cls")
@@ -64,8 +64,7 @@ class FittedModule:
         )
         assignment.save(path, self.weights)
         names = [name for name, _ in module.named_parameters()]
-        used = {slot.parameter for slot in assignment.slots.values()}
-        free = [name for name in names if name not in used]
+        free = [name for name in names if name not in assignment.used]
         raise Written(
             f"{path}: {len(assignment.slots)} weights have a place; parameters without one: {', '.join(free) or 'none'}"
         )

@@ -39,8 +39,8 @@ class ModuleFunctions(FittedModule):
                     "bert_embeddings_dropout": self.answer_embeddings_dropout,
                     "loss_and_gradients": self.answer_loss_and_gradients,
                 }
-            if self.pools and family != "roberta":
-                provided |= {"pooler": self.answer_pooler} if family == "bert" else {}
+            if self.pools and family == "bert":
+                provided |= {"pooler": self.answer_pooler}
             if self.classifies:
                 provided |= {f"{family}_head": self.answer_head, f"{family}_head_dropout": self.answer_head_dropout}
         if "loss_and_gradients" in provided and self.classifies and "pooler.dense.weight" not in self.assignment.slots:
@@ -155,11 +155,10 @@ class ModuleFunctions(FittedModule):
         }
         module.zero_grad(set_to_none=True)
         run = runner.run(input_ids, attention_mask, token_type_ids)
-        size, theirs = hidden_size(config), {}
         logits = None
         if self.classifies and "pooler.dense.weight" in assignment.slots:
             logits = vector_in(run.returned, len(labels), len(own["classifier.bias"]), ("logits",))
-        pooled = vector_in(run.returned, len(labels), size, POOLED) if self.pools else None
+        pooled = vector_in(run.returned, len(labels), hidden_size(config), POOLED) if self.pools else None
         if logits is None:
             if pooled is None:
                 first = final_or_last(run, self.shape_of(input_ids))[:, 0]

@@ -150,7 +150,7 @@ class Runner:
         run, shape, end = Run(), (*ids.shape, self.size), len(self.layers) - 1
         with contextlib.ExitStack() as stack:
             for number, (_, layer) in enumerate(self.layers):
-                calls = [after if number == 0 else None, at_end if number == end else None]
+                calls = [call for call, place in ((after, 0), (at_end, end)) if call and number == place]
                 enter = InputKeeper(run, shape, first if number == 0 else None, before if number == 0 else None)
                 leave = OutputKeeper(run, shape, last if number == end else None, calls)
                 stack.enter_context(kept(layer, enter, leave))
@@ -311,8 +311,7 @@ class OutputKeeper:
             return output
         self.run.outputs.append(tensor.transpose(0, 1) if axis else tensor)
         for call in self.calls:
-            if call:
-                call()
+            call()
         if self.substitute is None:
             return output
         new = self.substitute.transpose(0, 1) if axis else self.substitute

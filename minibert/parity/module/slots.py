@@ -46,6 +46,16 @@ class Assignment:
     source: str
     notes: list = field(default_factory=list)
 
+    @property
+    def used(self):
+        """The parameters that hold a reference weight."""
+        return {slot.parameter for slot in self.slots.values()}
+
+    @property
+    def placed(self):
+        """The reference weights that have a place, at least a part of them."""
+        return {name.partition("@")[0] for name in self.slots}
+
     def fill(self, module, weights):
         """Put the reference weights in. A parameter with more rows or columns has zeros in the rest."""
         state = dict(module.named_parameters(remove_duplicate=False))

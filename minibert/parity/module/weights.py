@@ -27,6 +27,7 @@ COURSE = {  # the skeleton of a university course's assignment, from which many 
 }  # fmt: skip
 OLD = {".gamma": ".weight", ".beta": ".bias"}
 DISTILBERTS_NAMES = "DistilBERT's names"
+WRITE_A_MAP = "write a map: --write-map NAMES.json, mend it, then --map NAMES.json"
 BUNDLED = (("Hugging Face's names", OLD), (DISTILBERTS_NAMES, DISTILBERT), ("the course skeleton's names", COURSE))
 
 
@@ -101,20 +102,17 @@ def refuse_lost_biases(found, parameters, weights):
 
     A module without these biases is another matter: it is wrong, and it is judged.
     """
-    placed = {name.partition("@")[0] for name in found.slots}
+    placed, used = found.placed, found.used
     biases = [name for name in weights if name.startswith("encoder.") and name.endswith(".bias")]
     missing = [name for name in biases if name not in placed and "LayerNorm" not in name]
-    used = {slot.parameter for slot in found.slots.values()}
     left = [name for name, p in parameters.items() if p.dim() == 1 and name not in used]
     left = [name for name in left if not of_a_norm(name, parameters)]
     for size in {len(weights[name]) for name in missing}:
         lost = [name for name in missing if len(weights[name]) == size]
         vectors = [name for name in left if len(parameters[name]) == size]
         if len(vectors) >= len(lost):
-            raise UserError(
-                f"found no parameter for {some_of(lost)}, while {some_of(vectors)} "
-                "have no use; write a map: --write-map NAMES.json, mend it, then --map NAMES.json"
-            )
+            names = f"{some_of(lost)}, while {some_of(vectors)} have no use"
+            raise UserError(f"found no parameter for {names}; {WRITE_A_MAP}")
 
 
 def some_of(names, most=2):
@@ -142,21 +140,16 @@ def checked(found, parameters, weights):
                 f"{slot.parameter} is {list(have)}, {name} of the ladder's small model is {list(want)}; can the class "
                 "be built in another size? See --config-arg"
             )
-    whole = [name.partition("@")[0] for name in found.slots]
-    missing = [name for name in weights if name.startswith(("embeddings.", "encoder.")) and name not in whole]
+    placed, used = found.placed, found.used
+    missing = [name for name in weights if name.startswith(("embeddings.", "encoder.")) and name not in placed]
     first = [name for name in missing if name.startswith("encoder.layer.0.") and name.endswith("weight")]
     tables = [name for name in found.slots if name.endswith("_embeddings.weight")]
     if not tables and not first and "embeddings.word_embeddings.weight" in missing:
         raise UserError("it holds no embeddings, only layers: give the whole model's class, or one layer's")
     if len([name for name in first if "LayerNorm" not in name]) > 2 or "embeddings.word_embeddings.weight" in missing:
-        vital = first or missing
-        raise UserError(
-            f"found no parameter for {vital[0]}{f' and {len(vital) - 1} more' if vital[1:] else ''}; write a map: "
-            "--write-map NAMES.json, mend it, then --map NAMES.json"
-        )
+        raise UserError(f"found no parameter for {some_of(first or missing, 1)}; {WRITE_A_MAP}")
     if missing:
         found.notes.append(f"no place for {some_of(missing, 3)}")
-    used = {slot.parameter for slot in found.slots.values()}
     extra = [name for name, p in parameters.items() if name not in used and p.requires_grad]
     if extra:
         found.notes.append(f"left as built: {some_of(extra, 4)}")

@@ -51,6 +51,8 @@ def run(options, processes):
     options.commit = kept_commit(folder) if options.resume else None
     if options.recipe:
         say(f"recipe {options.recipe}: {RECIPES[options.recipe]}")
+    if unused := unused_options(options):
+        say(f"note: --mode frozen does not fine-tune, so nothing asks for {', '.join(unused)}")
     check_tracker(options.track)
     if options.push and processes.is_first():
         check_push(options.push)
@@ -208,6 +210,16 @@ def check_sample(options):
         raise UserError("--sample: says that --data is a part of the published data set, and there is no --data")
 
 
+def unused_options(options):
+    """The options that were typed for a fine-tuning that --mode frozen leaves out, in --help's order."""
+    if options.mode != "frozen":
+        return []
+    parser = argparse.ArgumentParser(add_help=False)
+    add_training_options(parser)
+    flags = [f"--{name.replace('_', '-')}" for name in vars(parser.parse_args([]))]
+    return [flag for flag in flags if flag in typed_in(options.arguments)]
+
+
 def add_data_options(parser):
     from .data import FILE_TYPES, TASKS
 
@@ -238,9 +250,13 @@ def add_experiment_options(group):
     add("--untrained", action="store_true",
         help="also score the pretrained encoder under a random head, which is what a checkpoint without a trained head "
         "gives")  # fmt: skip
+    add("--class-weights", choices=("none", "balanced"), default="none", help="balanced: rare classes weigh more")
+    add("--seed", type=number(int, 0, MAX_SEED), default=0, help="of heads, dropout and the order of texts")
+    add("--seeds", type=seed_list, metavar="A,B,C", help="run once for each and report mean and spread")
 
 
 def add_training_options(group):
+    """What only fine-tuning asks for; see `unused_options`."""
     add = group.add_argument
     add("--epochs", type=number(int, 1), help=f"passes over train, best on validation kept {per_task('epochs')}")
     add("--batch-size", type=number(int, 1), help=f"texts per update {per_task('batch_size')}")
@@ -272,9 +288,6 @@ def add_training_options(group):
     add("--refit", action="store_true",
         help="learn from the validation texts, too, for all --epochs, and keep the last one; pays with settings that "
         "an earlier run has chosen, most where labels are few")  # fmt: skip
-    add("--class-weights", choices=("none", "balanced"), default="none", help="balanced: rare classes weigh more")
-    add("--seed", type=number(int, 0, MAX_SEED), default=0, help="of heads, dropout and the order of texts")
-    add("--seeds", type=seed_list, metavar="A,B,C", help="run once for each and report mean and spread")
 
 
 def add_sweep_options(group):

@@ -38,7 +38,7 @@ def parse(argv):
     add("--label", metavar="NAME", help="explain this label (default: the predicted one)")
     add("--attention", type=layer_and_head, metavar="L,H", help="show where head H of layer L looks, from 1,1")
     add("--serve", action="store_true", help="a page to type texts into, on this machine alone")
-    add("--port", type=number(int, 0, 65535), default=8000, help="of --serve; 0 takes a free one")
+    add("--port", type=number(int, 0, 65535), help="of --serve; 0 takes a free one (default: 8000)")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if there is one")
     add("--precision", choices=("auto", "fp32", "bf16", "fp16", "int8"), default="fp32",
         help="of matrix products; int8 rounds the encoder's to whole numbers: the fastest on a CPU with VNNI "
@@ -48,6 +48,8 @@ def parse(argv):
     if options.file and options.texts:
         raise UserError("texts and --file: give one or the other")
     options.explain |= options.label is not None
+    if options.port is not None and not options.serve:
+        raise UserError(f"--port {options.port}: is where --serve offers its page; add --serve")
     if options.serve and (options.file or options.texts):
         raise UserError("--serve: texts are typed into the page; give none here")
     if options.serve and (options.explain or options.attention or options.format != "text"):
@@ -78,7 +80,7 @@ def main(argv=None):
     if options.serve:
         from .serve import serve  # late, as all here: --help need not wait
 
-        return serve(options.run, options.port, options.device, options.precision)
+        return serve(options.run, 8000 if options.port is None else options.port, options.device, options.precision)
     classifier = load_classifier(options.run, not options.attention, options.device, options.precision)
     if options.label is not None and options.label not in classifier.label_names:
         known = ", ".join(classifier.label_names[:20])

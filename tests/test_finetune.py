@@ -263,6 +263,15 @@ def test_a_second_run_encodes_nothing_for_the_frozen_experiment(finished, tmp_pa
     assert {**first, "seconds": 0} == {**second, "seconds": 0}
 
 
+def test_options_of_fine_tuning_that_the_frozen_mode_leaves_out_are_named(finished, tmp_path, capsys):
+    command = arguments(finished["csv"], finished["model"], tmp_path / "run", "--class-weights", "none", "--dry-run")
+    finetune.main(command)
+    assert "does not fine-tune" not in capsys.readouterr().out
+    finetune.main([*command, "--mode", "frozen"])
+    note = "note: --mode frozen does not fine-tune, so nothing asks for --epochs, --batch-size, --lr, --head-lr\n"
+    assert note in capsys.readouterr().out
+
+
 def test_other_settings_encode_again(finished, tmp_path, encoded):
     finetune.main(arguments(finished["csv"], finished["model"], tmp_path / "longer", "--mode", "frozen", "--quiet",
                             "--max-length", "8"))  # fmt: skip

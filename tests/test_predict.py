@@ -135,6 +135,7 @@ def test_a_classifier_of_pairs_wants_a_tab_and_gets_both_texts(pair_run, capsys)
         (["RUN", "good", "--attention", "2"], "not a layer and a head such as 2,3"),
         (["RUN", "good", "--attention", "9,1"], "--attention 9,1: no layer 9.*2 layers of"),
         (["RUN", "--serve", "good"], "--serve"),
+        (["RUN", "--port", "0", "good"], "--port 0: is where --serve offers its page; add --serve"),
     ],
 )
 def test_bad_input_is_one_clear_line(run, arguments, why):

@@ -27,8 +27,8 @@ from minibert.report.pictures import lines
 # ## Adam in six lines
 #
 # Two running averages, of the gradient and of its square, both begun at 0. The step is mean / sqrt(square): it depends
-# on the gradient's direction, and not on its size. Three switches: whether the averages are corrected for their start
-# at 0, and whether the decay is decoupled (AdamW) or is added to the gradient (L2).
+# on the gradient's direction, and not on its size. Two switches: whether the averages are corrected for their start at
+# 0, and whether the decay is decoupled (AdamW) or is added to the gradient (L2).
 
 # %%
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8

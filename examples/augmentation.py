@@ -1,4 +1,4 @@
-"""A lesson: does it help to train on texts with words left out or swapped? Measure it, at equal cost.
+"""Does it help to train on texts with words left out or swapped? Measured, at equal cost.
 
     python examples/augmentation.py                         the bundled reviews and minibert-tiny, no network
     python examples/augmentation.py imdb --model distilbert-base-uncased --sizes 200,1000,20000
@@ -115,7 +115,8 @@ def main(argv=None):
     add("--sizes", type=sizes_of, default="200,1000,all", help="numbers of training texts")
     add("--seeds", type=number(int, 1), default=5, help="how many")
     add("--epochs", type=number(int, 1), default=3, help="over every text and its copy, at least")
-    add("--updates", type=number(int, 1), default=150, help="at least: one at chance level shows no differences")
+    add("--updates", type=number(int, 1), default=150,
+        help="at least: a classifier still at chance level shows no differences")  # fmt: skip
     add("--batch-size", type=number(int, 1), default=32, help="texts in an update")
     add("--lr", type=number(float, 0, 1, low_open=True), default=1e-4, help="peak learning rate")
     add("--max-length", type=number(int, 5), default=256, help="tokens of a text")
@@ -125,7 +126,7 @@ def main(argv=None):
     precision, _ = resolve_precision("auto", device)
     task, tokenizer = load_task(options.task, options.data), load_tokenizer(options.model)
     if task.train.pairs is not None:
-        raise UserError("a lesson about single texts; choose a task without pairs")
+        raise UserError("this is about single texts; choose a task without pairs")
     sizes = [len(task.train) if size == "all" else min(size, len(task.train)) for size in options.sizes]
     print(f"{options.task}, {options.model}: test accuracy in %, by training texts and what was done to their copies")
     print(f"{'texts':>8}" + "".join(f"{name:>18}" for name in CHANGES))

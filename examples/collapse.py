@@ -76,8 +76,8 @@ size = spread.mean()  # of what tells texts apart, in one feature
 # ## One training, eight times
 #
 # A linear layer under AdamW, batches of 16. First with settings that are usual for fine-tuning all of BERT: a rate of
-# 2e-5, 800 updates (three epochs over the SMS), features as they come. Then one thing is changed at a time. The layer
-# starts at zero, so that the luck of a random start plays no part.
+# 2e-5, 800 updates (three and a half epochs over the SMS), features as they come. Then one thing is changed at a time.
+# The layer starts at zero, so that the luck of a random start plays no part.
 
 
 # %%

@@ -32,7 +32,7 @@ from minibert.head import pool
 from minibert.load import put_head
 from minibert.plumbing.device import resolve_precision
 from minibert.report.pictures import lines
-from minibert.train import Classification, TrainSettings, Validation, train
+from minibert.train import TrainSettings, Unvalidated, train
 
 FULL = "--full" in sys.argv
 SIZES = (60, 120, 240, 480, 960, 1440) if FULL else (60, 240, 1440)
@@ -89,20 +89,13 @@ def frozen(labelled, seed):
     return ((asked - mean) / spread @ weight.T + bias).argmax(1)
 
 
-class LastWeights(Classification):
-    """Learn as always, and look at no other text: the last weights are the result."""
-
-    def validate(self, model):
-        return Validation({}, "not asked")
-
-
 def fine_tuned(labelled, seed):
     classifier = put_head(minibert.load_encoder("minibert-tiny"), labelled.label_names, "mean", "linear", seed)
     examples = tokenizer.examples(labelled.texts, None, labelled.labels, LENGTH, END)
     epochs = max(3, math.ceil(60 * 16 / len(labelled)))  # 60 updates at least
     settings = TrainSettings(epochs=epochs, batch_size=16, lr=2e-4, head_lr=1e-3, precision=precision, seed=seed)
-    train(classifier, examples, None, settings, CPU, quiet=True,
-          objective=LastWeights(examples, None, settings, CPU))  # fmt: skip
+    last_epoch = Unvalidated(examples, None, settings, CPU)
+    train(classifier, examples, None, settings, CPU, quiet=True, objective=last_epoch)
     return torch.from_numpy(predict(classifier, test_set, CPU, precision)).argmax(1)
 
 

@@ -34,7 +34,7 @@ from minibert.train import TrainSettings, train
 CPU = torch.device("cpu")
 precision, why = resolve_precision("auto", CPU)
 task, tokenizer = load_task("reviews"), minibert.load_tokenizer("minibert-tiny")
-# 32 tokens, so that the lesson takes a minute: the mean review has 48.
+# 32 tokens, so that the lesson takes a minute: the mean review has 50.
 parts = [task.train, task.validation, task.test]
 train_set, validation_set, test_set = (tokenizer.examples(p.texts, None, p.labels, max_length=32) for p in parts)
 print(f"{len(train_set):,} reviews to learn from, {len(test_set)} to test; {precision}: {why}")

@@ -19,7 +19,7 @@ from . import metrics
 from .metrics import softmax
 
 L2_STRENGTHS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3)
-MOST_WORDS = 200  # of each class, told apart as those that weigh most
+MOST_WORDS = 200  # of each class: the report looks for shortcuts among those that weigh most
 MIN_TEXTS = 2  # a word or pair of words seen in fewer training texts teaches nothing that generalises
 # Scripts that put no space between words (Thai to Myanmar, Khmer, kana, Chinese characters), and emoji: here each
 # character counts as a word, so that pairs of neighbours are the character bigrams that search engines use for them.

@@ -1,9 +1,9 @@
 """Batches: how encoded texts become the tensors that the encoder takes, and which texts share one.
 
-Padding is work thrown away, so texts of similar length go together. A random batch of 16 film reviews holds one of
-full length nine times out of ten, and pads all the others to it. Bucketing sorts within a random pool of batches
-instead: each epoch is still shuffled, and little is padded. And batches come in few lengths, because a CPU compiles its
-matrix products anew for each shape, and keeps them all.
+Padding is work thrown away, so texts of similar length go together. Of 16 film reviews drawn at random, one fills 512
+tokens nine times out of ten, and all the others are padded to it. Bucketing sorts within a random pool of batches
+instead: each epoch is still shuffled, and little is padded. And batches come in few lengths, because on a CPU PyTorch's
+library compiles its matrix products anew for each shape, and keeps them all.
 """
 
 from typing import NamedTuple
@@ -23,7 +23,7 @@ class Sequence(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What the encoder takes: three int64 tensors [B, T], padded to the longest text of the batch."""
+    """What the encoder takes: three int64 tensors [B, T], padded to one length, see `padded_length`."""
 
     input_ids: torch.Tensor
     attention_mask: torch.Tensor  # 1 = a token, 0 = padding
@@ -104,8 +104,8 @@ def padded_length(longest, limit):
 def bucketed_batches(lengths, batch_size, seed, epoch):
     """Index batches for one training epoch, a list of lists; every index once, similar lengths together.
 
-    The order depends on (seed, epoch) alone, so a resumed run finds its place by counting. The last batch of
-    the pool may be short.
+    The order depends on (seed, epoch) alone, so a resumed run finds its place by counting. One batch may be
+    short; it stands anywhere.
     """
     random = np.random.default_rng((seed, epoch))
     order = random.permutation(len(lengths))

@@ -102,7 +102,7 @@ class EncoderConfig:
 
     @property
     def dropout_after_attention(self):
-        """All but DistilBERT drop the attention's output before adding it back."""
+        """Whether dropout falls on the attention's output before it is added back: in all families but DistilBERT."""
         return self.family != "distilbert"
 
     @property

@@ -1,6 +1,6 @@
 """One task, one checkpoint, four rows: majority, bag of words, frozen encoder, fine-tuned encoder.
 
-Two more cost little: the untrained encoder, if asked for, and of several seeds the ensemble.
+Two more rows cost little: the untrained encoder, if asked for, and, with several seeds, their ensemble.
 
 Each row's result is kept under OUTPUT/work as soon as it is there, so that --resume repeats nothing.
 """
@@ -71,7 +71,7 @@ def make_result(job, probabilities, seconds, trainable, validation=None, also=No
     """What is kept of a row: its figures on test, the probabilities behind them, and what was chosen on validation.
 
     probabilities [N, C] are those of the test set, `validation` those of the validation set, or None; `also` those of
-    each further test set, by its name.
+    each further test set, by its name. seconds: what the row took; trainable: the parameters that it learned.
     """
     row = score_of(job, job.task.test, probabilities)
     row |= {"seconds": round(seconds, 1), "trainable_parameters": trainable}

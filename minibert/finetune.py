@@ -306,8 +306,10 @@ def add_text_options(group):
     add("--windows", type=number(int, 1, 1000), default=1, metavar="N",
         help="read a longer text as up to N overlapping windows of --max-length tokens and average their vectors; pays "
         "where what decides may stand anywhere in a long text")  # fmt: skip
-    add("--pooling", choices=poolings, help=f"tokens to one vector; frozen tries all it has {per_task('pooling')}")
-    add("--head", choices=("linear", "mlp", "native"), help=f"frozen tries linear and mlp {per_task('head')}")
+    add("--pooling", choices=poolings,
+        help=f"tokens to one vector {per_task('pooling')}; where that is the family's own, frozen tries all there are")
+    add("--head", choices=("linear", "mlp", "native"),
+        help=f"what stands on it {per_task('head')}; where that is the family's own, frozen tries linear and mlp")
 
 
 def add_machine_options(group):

@@ -3,7 +3,7 @@
 A checkpoint is a folder with `config.json`, `model.safetensors` (or shards with an index) and the tokenizer's files.
 The functions called `load_...` are the doors: they take a Hub id or a folder, and ask the Hub once. Those called
 `read_...` take a folder, and those called `..._from` a folder whose config.json has been read. Pickled weights are
-never read.
+never read. `load_classifier`, which brings the tokenizer along, stands in text_classifier.py.
 """
 
 import os

@@ -300,7 +300,7 @@ def mean_absolute_error(labels, predictions, values):
 
 
 def score(labels, probabilities, label_names):
-    """Every figure of this file for one model: labels [N], probabilities [N, C] -> a dict of JSON values.
+    """A row of figures for one model: labels [N], probabilities [N, C] -> a dict of JSON values.
 
     It is a row of a run's metrics.json, but for its seconds and parameters. A figure that is undefined is None.
     """

@@ -123,7 +123,9 @@ class FeedForward(nn.Module):
 
 
 class Layer(nn.Module):
-    """Attention, then feed-forward, each added to its input and normalised: [B, T, E] -> [B, T, E].
+    """Attention, then feed-forward, each added to its input and normalised.
+
+    hidden [B, T, E], mask [B, 1, 1, T] or None -> hidden [B, T, E], attention probabilities [B, H, T, T]
 
     Post-norm: LayerNorm comes after the addition, as in the 2017 Transformer. Later models normalise first, which
     trains deeper stacks more easily, but BERT's weights only make sense in the order in which they were trained.

@@ -1,7 +1,7 @@
 """Which tensor of a checkpoint goes where: literal tables, and an account of every tensor.
 
 A tensor is loaded, ignored for a stated reason, or new for a stated reason; anything else (unknown, missing, of another
-shape, not finite) is an error that names it.
+shape, not finite) is an error that names it. BERT's pooler alone may be missing: not every checkpoint has one.
 """
 
 import re
@@ -105,7 +105,7 @@ class Account:
 
     loaded: list = field(default_factory=list)
     ignored: dict = field(default_factory=dict)  # name -> why
-    missing: list = field(default_factory=list)
+    missing: list = field(default_factory=list)  # BERT's pooler or nothing
     new: dict = field(default_factory=dict)  # name -> why it was not in the checkpoint
 
     def __str__(self):

@@ -142,7 +142,7 @@ RUNGS = (
         "list of L + 1 arrays [B, T, E]: the embeddings, then each layer's output", TOKENS, 1, twice=True,
     ),
     Rung(
-        "pooler", "pooler", "Devlin et al. 2019, appendix A; google-research/bert, modeling.py",
+        "pooler", "pooler", "google-research/bert, modeling.py (the paper has its output alone, C in section 3)",
         (HIDDEN, MASK, ("weights", "dict of arrays: pooler.dense.weight [E, E], pooler.dense.bias [E]")),
         "[B, E]", ("batch", "feature"), twice=True,
     ),
@@ -231,7 +231,7 @@ RUNGS = (
         "list of arrays", ("index",) * 2, double=1e-6,
     ),
     Rung(
-        "accuracy", "accuracy", "the share of right answers", (LABELS, PREDICTIONS), "float in [0, 1]",
+        "accuracy", "accuracy", "scikit-learn's accuracy_score", (LABELS, PREDICTIONS), "float in [0, 1]",
         tolerance=1e-6, double=1e-12,
     ),
     Rung(

@@ -146,7 +146,7 @@ def keep_settings(folder, settings, say):
 
 def parse(argv):
     """The options of a command line, with the task's defaults filled in."""
-    from .data import TASKS  # late: an interrupt is answered once the command runs
+    from .data import TASKS, name_of  # late: an interrupt is answered once the command runs
 
     parser = Parser(
         prog="python -m minibert.finetune",
@@ -172,7 +172,7 @@ def parse(argv):
     options.arguments = list(sys.argv[1:] if argv is None else argv)
     check_together(options, typed_in(options.arguments))
     options.seeds = options.seeds or [options.seed]
-    task = options.task if options.task in TASKS else Path(options.task).stem
+    task = options.task if options.task in TASKS else name_of(options.task)
     options.output = options.output or str(Path("runs") / task)
     return options
 

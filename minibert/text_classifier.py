@@ -33,12 +33,14 @@ class TextClassifier:
             quantize(self.classifier)
 
     def probabilities(self, texts, pairs=None, quiet=True):
-        """float64 NumPy [N, C], a row per text, in the order of `label_names`."""
+        """float64 NumPy [N, C], a row per text, in the order of `label_names`. ValueError for half a pair."""
         import numpy as np
 
         from .evaluate import predict
         from .metrics import softmax
 
+        if self.reads_pairs and pairs is None:
+            raise ValueError("this classifier was trained on pairs; give it the second texts, too")
         if not len(texts):
             return np.zeros((0, len(self.label_names)))
         labels = [0] * len(texts)

@@ -45,7 +45,7 @@ def make_run(folder, tokenizer, task, seeds=(0,), skills=(1.0, 1.5, 2.5), mode="
     """(job, results) as a finished `finetune` has them; skills: of bag of words, frozen, fine-tuned."""
     names = task.train.label_names
     options = SimpleNamespace(seeds=list(seeds), model="a/model", max_length=max_length, truncation="head",
-                              group_column=None, mode=mode, refit=False)  # fmt: skip
+                              group_column=None, mode=mode, refit=False, windows=1)  # fmt: skip
     examples = {}
     for part in ("train", "validation", "test"):
         texts = getattr(task, part)

@@ -2,18 +2,22 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from example_runs import make_features, make_probabilities, make_run, make_task, some_texts, write_log
 from programs import load_program
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
 from minibert import load_tokenizer
 from minibert.data import load_task
+from minibert.metrics import softmax
 from minibert.plumbing.files import UserError, write_checked_json
 from minibert.report import calibration, checks, copies, label_errors, surface, telling_words
 from minibert.report.data_facts import count_pieces
-from minibert.report.gather import Run, bootstrap, gather, gather_training
+from minibert.report.gather import Run, bootstrap, gather, gather_near_copies, gather_training
 from minibert.report.training_section import by_update
 from minibert.report.words import collapse_warning
 
@@ -101,6 +105,21 @@ def test_near_copies_need_like_features_and_like_words():
     test_texts[5] = texts[9]  # the same words, another direction
     assert copies.near(tests, others, test_texts, texts) == {3: 7}
     assert copies.near(tests, others, test_texts, texts, leave_out=[3]) == {}
+
+
+def test_pairs_that_share_one_text_are_no_near_copies():
+    task = make_task((50, 20, 20), pairs=True)
+    others = [f"so much for that, we all went home and slept {i}" for i in range(20)]
+    test = replace(task.test, texts=task.train.texts[:20], pairs=others)
+    task = replace(task, test=test)
+    features = {part: np.random.default_rng(0).normal(size=(50, 8))[: len(getattr(task, part))] for part in
+                ("train", "validation", "test")}  # fmt: skip
+    found = gather_near_copies(SimpleNamespace(task=task), (), features)
+    assert found["texts"] == 0
+    task = replace(task, test=replace(test, pairs=[f"{text} indeed" for text in task.train.pairs[:20]]))
+    found = gather_near_copies(SimpleNamespace(task=task), (), features)
+    assert found["texts"] == 20
+    assert found["examples"][0]["text"].endswith("indeed")
 
 
 def test_near_copies_are_told():
@@ -200,8 +219,49 @@ def test_a_list_of_suspects_is_compared_with_what_people_say(tmp_path, capsys):
 def test_a_difficult_task_with_right_labels_is_left_alone():
     labels = np.arange(1000) % 2
     found = label_errors.suspects(labels, make_probabilities(labels, 2, 1.0, seed=3))
-    assert checks.label_errors(len(found), 1000)["status"] == "clear"
-    assert checks.label_errors(30, 1000)["status"] == "found"
+    assert checks.label_errors(suspected(len(found)))["status"] == "clear"
+    assert checks.label_errors(suspected(30))["status"] == "found"
+    assert checks.label_errors(suspected(30, expected=20))["status"] == "clear"
+    assert checks.label_errors(suspected(2), suspected(30))["status"] == "found"
+
+
+def suspected(count, texts=1000, expected=0.0):
+    return {"texts": texts, "suspected": count, "expected": expected}
+
+
+def test_a_perfect_judge_of_many_classes_is_expected_to_doubt_some_right_labels():
+    """Twenty Gaussian classes that overlap, and their true posteriors: no label is wrong."""
+    random = np.random.default_rng(0)
+    centres, labels = 2.2 * random.normal(size=(20, 4)), np.arange(4000) % 20
+    points = centres[labels] + random.normal(size=(4000, 4))
+    probabilities = softmax(-((points[:, None] - centres) ** 2).sum(2) / 2)
+    count = len(label_errors.suspects(labels, probabilities))
+    expected = label_errors.expected_suspects(labels, probabilities)
+    assert count > 40 and abs(count - expected) < 3 * expected**0.5
+    assert checks.label_errors(suspected(count, 4000, expected))["status"] == "clear"
+    wrong = np.where(np.arange(4000) < 80, (labels + 7) % 20, labels)
+    count = len(label_errors.suspects(wrong, probabilities))
+    expected = label_errors.expected_suspects(wrong, probabilities)
+    assert checks.label_errors(suspected(count, 4000, expected))["status"] == "found"
+
+
+def test_a_class_of_one_text_is_not_suspected_for_its_rarity():
+    labels = np.concatenate([np.arange(200) % 2, np.arange(2, 12)])
+    features = np.random.default_rng(0).normal(size=(210, 20)) + 8.0 * np.eye(20)[labels]
+    assert label_errors.suspects(labels, label_errors.out_of_fold(features, labels, 12)) == []
+
+
+def test_copies_are_judged_by_what_has_seen_none_of_them():
+    labels = np.arange(400) % 2
+    features = np.random.default_rng(0).normal(size=(400, 20))
+    features[:, 0] += 8.0 * labels
+    labels[:12] = 1 - labels[:12]
+    once = label_errors.suspects(labels, label_errors.out_of_fold(features, labels, 2))
+    keys = [i % 400 for i in range(800)]
+    twice = label_errors.out_of_fold(np.tile(features, (2, 1)), np.tile(labels, 2), 2, keys)
+    assert np.allclose(twice[:400], twice[400:], atol=1e-6)
+    found = {index % 400 for index, _ in label_errors.suspects(np.tile(labels, 2), twice)}
+    assert len(once) >= 9 and found >= {index for index, _ in once}
 
 
 # Words
@@ -227,6 +287,27 @@ def test_a_word_that_all_but_decides_is_a_shortcut_only_if_the_classifier_weighs
     assert [one["word"] for one in telling_words.shortcuts(*counted)] == ["zebra"]
     assert telling_words.shortcuts(*counted, weighty={"film"}) == []
     assert telling_words.telling(*counted)[1][0]["word"] == "zebra"
+
+
+def test_a_word_with_an_apostrophe_is_weighty_if_its_parts_are():
+    labels = [i % 2 for i in range(400)]
+    texts = [f"{text} y'all" if label and i % 3 else text
+             for i, (text, label) in enumerate(zip(some_texts(400, 4), labels, strict=True))]  # fmt: skip
+    counted = telling_words.count_words(texts, labels, 2)
+    for weighty, found in (({"y all"}, ["y'all"]), ({"all"}, ["y'all"]), ({"fall"}, [])):
+        assert [one["word"] for one in telling_words.shortcuts(*counted, weighty=weighty)] == found
+
+
+def test_words_are_found_where_no_space_parts_them_and_marks_stay_on_their_letters():
+    assert telling_words.words("\u4f18\u60e0 8/10") == {"\u4f18", "\u60e0", "8/10"}
+    assert telling_words.words("\u092b\u093f\u0932\u094d\u092e") == {"\u092b\u093f\u0932\u094d\u092e"}
+    assert copies.shared_words("\u8fd9\u90e8\u7535\u5f71\u5f88\u597d", "\u8fd9\u90e8\u7535\u5f71\u5f88\u574f") > 0.7
+
+
+def test_classes_that_take_turns_in_a_long_file_are_all_counted():
+    labels = [i % 2 for i in range(10_000)]
+    _, _, sizes = telling_words.count_words(["a text"] * 10_000, labels, 2)
+    assert sizes.sum() == telling_words.SAMPLE and sizes.min() > 3800
 
 
 def test_a_word_that_tells_nothing_is_no_shortcut_in_uneven_classes():
@@ -268,6 +349,18 @@ def test_a_test_set_from_elsewhere_is_found():
     assert checks.shift(surface.told_apart(first, elsewhere[:5]))["status"] == "left out"
 
 
+def test_texts_that_stand_twice_do_not_tell_train_from_test():
+    first, second = some_texts(300, 1), some_texts(300, 2)
+    assert checks.shift(surface.told_apart(first + first, second + second))["status"] == "clear"
+
+
+def test_pieces_of_a_vocabulary_that_calls_the_unknown_otherwise_are_counted():
+    backend = Tokenizer(WordLevel({"<s>": 0, "</s>": 1, "<pad>": 2, "<unk>": 3, "fine": 4}, unk_token="<unk>"))
+    tokenizer = SimpleNamespace(backend=backend, largest_id=4, cls_id=0, sep_id=1, pad_id=2)
+    shares = count_pieces([SimpleNamespace(ids=np.array([0, 3, 3, 3, 4, 1]))], tokenizer)
+    assert shares["unknown"] == 0.75
+
+
 def test_a_vocabulary_for_another_language_is_found():
     tokenizer = load_tokenizer("minibert-tiny")
     english = ["The plot is thin, but the actors are good and I didn't mind.", "Two hours that flew by."]
@@ -295,6 +388,8 @@ def test_a_classifier_that_is_no_better_than_the_majority_is_found():
     assert checks.majority(good)["status"] == "clear"
     bad = checks.majority(good | {"frozen": 0.5})
     assert bad["status"] == "found" and "frozen is no better" in bad["sentence"]
+    assert "--epochs" not in bad["advice"]  # what was not fine-tuned has none
+    assert "--epochs" in checks.majority(good | {"fine-tuned": 0.5})["advice"]
 
 
 # Training and figures
@@ -311,7 +406,8 @@ def test_a_loss_by_cutting_is_found_only_beyond_chance():
 @pytest.mark.parametrize(
     "limit, kept, advised, not_advised",
     [(256, "head", ["head+tail", "512"], "--windows"), (256, "head+tail", ["512"], "head+tail"),
-     (512, "head", ["head+tail", "--windows"], "512"), (512, "tail", ["--windows"], "512")],
+     (512, "head", ["head+tail", "--windows"], "512"), (512, "tail", ["--windows"], "512"),
+     (64, "windows", ["more `--windows`", "--max-length"], "--truncation")],
 )  # fmt: skip
 def test_nobody_is_told_to_do_what_the_run_did(limit, kept, advised, not_advised):
     todo = checks.truncation((900, 1000), (800, 1000), limit, kept)["advice"]
@@ -323,6 +419,7 @@ def test_a_classifier_that_is_right_and_unsure_is_not_told_to_learn_less():
     assert told["too_sure"] == pytest.approx(-0.3)
     found = checks.calibration(told, "fine-tuned")
     assert found["status"] == "found" and found["advice"] == "more `--epochs`"
+    assert "--epochs" not in checks.calibration(told, "bag-of-words")["advice"]
 
 
 def test_overconfidence_is_found_and_cured_by_the_temperature():
@@ -361,6 +458,13 @@ def test_where_every_text_is_right_no_temperature_is_the_best():
     assert (calibration.apply_temperature(probabilities, None) == probabilities).all()
 
 
+def test_where_probabilities_say_nothing_no_temperature_is_advised():
+    labels, probabilities = np.arange(100) % 2, np.tile([0.9, 0.1], (100, 1))
+    told = calibration.expected_error(labels, probabilities)
+    told["temperature"] = calibration.fit_temperature(labels, probabilities)
+    assert checks.calibration(told, "fine-tuned")["advice"].startswith("believe none of its probabilities")
+
+
 def test_labels_are_not_suspected_because_classes_are_many():
     """Right labels, and features that know little of them: with 40 classes each has a fortieth anyway."""
     labels = np.repeat(np.arange(40), 25)
@@ -373,6 +477,7 @@ def test_a_classifier_that_says_one_thing_hears_likely_causes():
     names, same = ["a", "b"], np.zeros(10, dtype=int)
     assert "learning rate" in collapse_warning("finetuned", same, names)
     assert "learning rate" not in collapse_warning("bag-of-words", same, names)
+    assert collapse_warning("finetuned", same[:2], names) is None  # two texts may well be of one class
 
 
 def test_a_test_set_of_one_class_is_no_collapse(tokenizer, tmp_path):

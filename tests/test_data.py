@@ -17,6 +17,7 @@ import pytest
 from small_data import REVIEWS, every_text, labelled, review_folder, write_csv
 
 from minibert.data import Columns, balanced_weights, load_task, texts_of_file
+from minibert.plumbing.files import UserError
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -180,6 +181,56 @@ def test_a_folder_of_label_folders_takes_any_labels(tmp_path):
     assert task.test.class_counts() == [2, 2, 2]
     assert task.validation.class_counts() == [1, 1, 1]
     assert task.test.ids[0] == "test/politics/0.txt"
+    assert task.splits.startswith("the folder's own train, test;")
+
+
+def label_folders(folder, parts=("train", "validation", "test"), labels=("sup", "unsup", "other")):
+    """Five texts in each PART/LABEL/; returns the folder."""
+    for part in parts:
+        for label in labels:
+            (folder / part / label).mkdir(parents=True)
+            for i in range(5):
+                (folder / part / label / f"{i}.TXT").write_text(f"{part} {label} {i}", encoding="utf-8")
+    return folder
+
+
+def test_label_folders_may_have_a_validation_set_of_their_own_and_any_names(tmp_path):
+    task = load_task(str(label_folders(tmp_path)))
+    assert task.splits == "the folder's own train, validation, test"
+    assert all(text.startswith("validation") for text in task.validation.texts)
+    assert task.train.label_names == ["other", "sup", "unsup"]  # aclImdb's unsup stands beside neg and pos alone
+
+
+@pytest.mark.parametrize("name", ["dev", "Valid", "val"])
+def test_validation_texts_under_another_name_are_not_passed_over(name, tmp_path):
+    folder = label_folders(tmp_path / "folders", ("train", name))
+    with pytest.raises(UserError, match=f"{name}: call it validation, or keep it elsewhere"):
+        load_task(str(folder))
+    write_csv(tmp_path / "train.csv", [f"train {i},{'ab'[i % 2]}" for i in range(20)])
+    write_csv(tmp_path / f"{name}.csv", ["one,a", "two,b"])
+    with pytest.raises(UserError, match=f"{name}.csv: call it validation.csv, or keep it elsewhere"):
+        load_task(str(tmp_path))
+
+
+def test_a_file_that_is_no_text_in_a_label_folder_is_not_passed_over(tmp_path):
+    folder = label_folders(tmp_path)
+    (folder / "train" / "sup" / ".hidden").write_bytes(b"\0")
+    assert len(load_task(str(folder)).train) == 15
+    (folder / "train" / "sup" / "notes.md").write_text("a note", encoding="utf-8")
+    with pytest.raises(UserError, match="notes.md: a label's folder holds .txt files only"):
+        load_task(str(folder))
+
+
+def test_columns_without_a_name_may_be_several(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text("text,label,,\n" + "".join(f"text {i},{'ab'[i % 2]},,\n" for i in range(20)), encoding="utf-8")
+    assert len(load_task(str(path)).train) == 12
+
+
+def test_a_folder_is_called_by_its_own_name(tmp_path, monkeypatch):
+    folder = label_folders(tmp_path / "films")
+    monkeypatch.chdir(folder / "train")
+    assert load_task("..").name == "films"
 
 
 # Label order

@@ -146,8 +146,9 @@ def test_seeds_give_different_random_starts(seen, teacher, text, tmp_path):
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
 
 
-def test_a_random_start_of_a_classifier_has_a_fresh_head(seen, text, tmp_path):
-    teacher = save_teacher(classifier(tiny(), "cls", "mlp"), tmp_path / "teacher")
+@pytest.mark.parametrize("head", ["mlp", "tanh", "gelu"])
+def test_a_random_start_of_a_classifier_has_a_fresh_head(head, seen, text, tmp_path):
+    teacher = save_teacher(classifier(tiny(), "cls", head), tmp_path / "teacher")
     for start in ("teacher", "random"):
         more = ["--initialization", start, "--full-precision"]
         main(arguments(teacher, text, tmp_path / f"from-{start}", *more))

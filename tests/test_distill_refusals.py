@@ -68,6 +68,7 @@ def refuse(teacher, text, tmp_path):
         (["--warmup", -1], "--warmup: -1 is out of range"),
         (["--warmup", 1.5], "--warmup: 1.5: below 1 it is a share of the updates"),
         (["--max-length", 4], "--max-length: 4 is out of range"),
+        (["--max-length", 1000], "--max-length 1000: the teacher has 32 positions"),
         (["--initialization", "zero"], "--initialization"),
     ],
 )

@@ -121,6 +121,8 @@ def test_a_classifier_of_pairs_wants_a_tab_and_gets_both_texts(pair_run, capsys)
         inputs = classifier.tokenizer(["good film"], ["dull story"], max_length=7, truncation="tail")
         probabilities = classifier.classifier(*inputs).softmax(-1)[0]
     assert list(answer["scores"].values()) == pytest.approx(probabilities.tolist(), abs=1e-5)
+    with pytest.raises(ValueError, match="trained on pairs; give it the second texts, too"):
+        classifier.predict(["good film"])
 
 
 @pytest.mark.parametrize(

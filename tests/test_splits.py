@@ -67,6 +67,26 @@ def test_a_text_with_two_labels_is_not_on_both_sides_either(tmp_path):
     assert sum(map(len, parts)) == len(set.union(*parts)) == 200
 
 
+def test_a_text_that_stands_very_often_does_not_tip_the_split():
+    for seed in range(40):
+        often = [f"boilerplate {seed}"] * 200
+        texts = often + [f"text {seed} {i}" for i in range(200)]
+        dataset = Dataset(texts, [0] * 400, ["a"], list(map(str, range(400))))
+        staying, held_out = hold_out(dataset, "test")
+        assert len(held_out) == 80 and often[0] in staying.texts
+
+
+def test_where_every_text_stands_very_often_something_is_held_out_all_the_same():
+    dataset = Dataset(["one"] * 30 + ["other"] * 30, [0] * 60, ["a"], list(map(str, range(60))))
+    assert [len(set(part.texts)) for part in hold_out(dataset, "test")] == [1, 1]
+
+
+def test_the_run_says_what_share_is_held_out(tmp_path):
+    rows = [f"copy {i % 6},{'ab'[i % 2]}" for i in range(60)]
+    assert "test is 33% of it" in load_task(str(write_csv(tmp_path / "mine.csv", rows))).splits
+    assert "test is 20% of it" in load_task(str(write_csv(tmp_path / "usual.csv", uneven_rows()))).splits
+
+
 def random_dataset(random):
     """A small set in which texts come in copies and under several labels."""
     classes, size = random.randint(2, 5), random.randint(2, 40)

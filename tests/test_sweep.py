@@ -197,8 +197,10 @@ def test_texts_are_encoded_anew_where_a_trial_changes_them(words, tmp_path):
     table = trials_of(tmp_path / "run")
     assert table[0]["loss"] != table[1]["loss"]
     (chosen,) = (row["trial"].removeprefix("max-length=") for row in table if row["chosen"])
-    facts = read_json(tmp_path / "run" / "metrics.json")["facts"]
-    assert any(f"texts: at most {chosen} tokens" in fact for fact in facts)
+    record = read_json(tmp_path / "run" / "metrics.json")
+    assert any(f"texts: at most {chosen} tokens" in fact for fact in record["facts"])
+    assert record["settings"]["max_length"] == int(chosen)
+    assert f"texts of at most {chosen} tokens" in (tmp_path / "run" / "finetuned" / "README.md").read_text("utf-8")
 
 
 def test_several_seeds_train_the_winner_once_more_each(words, tmp_path):

@@ -7,9 +7,9 @@
 from .dataset import Dataset, Task, balanced_weights
 from .stream import texts_of_file, texts_of_list, texts_of_stream
 from .tables import FILE_TYPES, Columns
-from .task import TASKS, load_also_test, load_task
+from .task import TASKS, load_also_test, load_task, name_of
 
 __all__ = [
-    "FILE_TYPES", "TASKS", "Columns", "Dataset", "Task", "balanced_weights", "load_also_test", "load_task",
+    "FILE_TYPES", "TASKS", "Columns", "Dataset", "Task", "balanced_weights", "load_also_test", "load_task", "name_of",
     "texts_of_file", "texts_of_list", "texts_of_stream",
 ]  # fmt: skip

@@ -11,11 +11,14 @@ UNLABELLED = "unsup"  # aclImdb's folder of reviews without labels
 def read_folder(folder, columns):
     """({part: rows}, in words where the parts come from) of either kind of folder.
 
-    train/LABEL/*.txt and test/LABEL/*.txt, or train.csv and perhaps test.csv and validation.csv (or .tsv, .jsonl).
+    train/LABEL/*.txt and perhaps validation/ and test/ like it, or train.csv and perhaps validation.csv and test.csv
+    (or .tsv, .jsonl).
     Raises UserError, which names the file.
     """
     if (folder / "train").is_dir():
-        return read_label_folders(folder), "the folder's own train and test"
+        parts = read_label_folders(folder)
+        return parts, f"the folder's own {', '.join(parts)}"
+    check_names(folder)
     parts = {}
     for part in ("train", "validation", "test"):
         found = [folder / f"{part}{suffix}" for suffix in FILE_TYPES if (folder / f"{part}{suffix}").is_file()]
@@ -40,22 +43,38 @@ def check_like_train(parts, part, path, columns):
         raise UserError(f"{path}: {columns.pair} is here or in the training set, but not in both")
 
 
+def check_names(folder):
+    """UserError for validation texts under a name that nothing looks for."""
+    for path in sorted(folder.iterdir()):
+        if path.stem.lower() in ("dev", "val", "valid") and (path.is_dir() or path.suffix in FILE_TYPES):
+            raise UserError(f"{path}: call it validation{path.suffix}, or keep it elsewhere")
+
+
 def read_label_folders(folder):
-    """{"train": rows, "test": rows} of a folder with train/LABEL/*.txt and perhaps test/LABEL/*.txt."""
-    parts = {}
-    for part in ("train", "test"):
-        if not (folder / part).is_dir() and part == "test":
-            continue
-        parts[part] = read_labels(folder / part, folder)
-    return parts
+    """{"train": rows, perhaps "validation": rows, "test": rows} of a folder with train/LABEL/*.txt."""
+    check_names(folder)
+    return {
+        part: read_labels(folder / part, folder)
+        for part in ("train", "validation", "test")
+        if part == "train" or (folder / part).is_dir()
+    }
 
 
 def text_files(folder):
-    """The paths of its LABEL/*.txt, sorted. Raises OSError: `Path.glob` would pass over a folder that is locked."""
+    """The paths of its LABEL/*.txt, sorted. Raises OSError: `Path.glob` would pass over a folder that is locked.
+
+    aclImdb's reviews without labels are left out. UserError for a file that is no text, but for hidden ones.
+    """
     if not folder.is_dir():
         return []
-    labels = [path for path in folder.iterdir() if path.is_dir() and path.name != UNLABELLED]
-    return sorted(path for label in labels for path in label.iterdir() if path.suffix == ".txt")
+    labels = {path.name: path for path in folder.iterdir() if path.is_dir()}
+    if labels.keys() == {"neg", "pos", UNLABELLED}:
+        del labels[UNLABELLED]
+    paths = sorted(path for label in labels.values() for path in label.iterdir() if not path.name.startswith("."))
+    other = next((path for path in paths if path.suffix.lower() != ".txt"), None)
+    if other:
+        raise UserError(f"{other}: a label's folder holds .txt files only; rename it, or keep it elsewhere")
+    return paths
 
 
 def read_labels(folder, root):

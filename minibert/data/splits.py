@@ -1,7 +1,7 @@
 """Parts of a data set that are fixed by a hash of each text.
 
 A hash and not a random generator: the same text then lands on the same side whatever the order of the file, and
-all copies of a text land on one side, so that no test text was trained on.
+all copies of a text, those that are equal letter for letter, land on one side, so that no test text was trained on.
 """
 
 import hashlib
@@ -14,8 +14,9 @@ HELD_OUT = 0.2  # the share of train that becomes validation, and of a data set 
 def hold_out(dataset, purpose):
     """(what stays, what is held out): two data sets that share no text; HELD_OUT of each class is held out.
 
-    Copies of a text go together. A text with two labels goes where the first of its classes sends it. Of every
-    class something stays, because a class that training never saw cannot be learned. The original order is kept.
+    Copies of a text go together; one that stands so often that it would tip the split stays, unless its class has
+    nothing else to hold out. A text with two labels goes where the first of its classes sends it. Of every class
+    something stays, because a class that training never saw cannot be learned. The original order is kept.
 
     purpose: a word that enters the hash. Held out by the same hash as test, validation would be the texts that only
     just missed the test set.
@@ -24,15 +25,21 @@ def hold_out(dataset, purpose):
     ambiguous = copies_of_texts_with_several_labels(by_class)
     staying, held_out = [len(members) for members in by_class], set()  # texts of each class; hashes
     for label, members in enumerate(by_class):
-        enough = len(members) - round(HELD_OUT * len(members))  # texts that are to stay
-        for key, group in groupby(members, lambda member: member[0]):
-            if staying[label] <= enough:
+        quota = round(HELD_OUT * len(members))
+        groups = [(key, len(list(group))) for key, group in groupby(members, lambda member: member[0])]
+        for beyond in (max(1, quota // 2), len(members)):  # how many texts too many a group may bring
+            if staying[label] < len(members):
                 break
-            copies = ambiguous.get(key) or {label: len(list(group))}
-            if key not in held_out and all(staying[other] > count for other, count in copies.items()):
-                held_out.add(key)
-                for other, count in copies.items():
-                    staying[other] -= count
+            for key, count in groups:
+                missing = quota - (len(members) - staying[label])
+                if missing <= 0:
+                    break
+                copies = ambiguous.get(key) or {label: count}
+                fits = copies[label] <= missing + beyond
+                if key not in held_out and fits and all(staying[other] > some for other, some in copies.items()):
+                    held_out.add(key)
+                    for other, some in copies.items():
+                        staying[other] -= some
     out = sorted(i for members in by_class for key, i in members if key in held_out)
     rest = sorted(i for members in by_class for key, i in members if key not in held_out)
     return dataset.select(rest), dataset.select(out)

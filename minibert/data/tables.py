@@ -101,7 +101,7 @@ def read_delimited(path, text):
             if header is None:
                 header = [name.strip() for name in fields]
                 name, times = Counter(header).most_common(1)[0]
-                if times > 1:
+                if times > 1 and name:  # a spreadsheet leaves empty columns without a name
                     raise UserError(f"{path}, line {number}: two columns are called {shown(name)}")
             elif len(fields) != len(header):
                 raise UserError(f"{path}, line {number}: {len(fields)} columns, but the first line names {len(header)}")

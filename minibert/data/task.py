@@ -1,5 +1,6 @@
 """One task from wherever its texts are: a built-in data set, a person's own file or a folder."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from .corpora import CORPORA, REVIEWS, REVIEWS_GROUP, check_published_size
 from .dataset import Task, label_names, to_dataset
 from .download import local_copies
 from .folders import read_folder, read_labels
-from .splits import HELD_OUT, hold_out, stratified_subset
+from .splits import hold_out, stratified_subset
 from .tables import FILE_TYPES, Columns, read_table
 
 TASKS = ("reviews", *CORPORA)
@@ -37,17 +38,27 @@ def load_task(task, data=None, limit=None, test_limit=None, columns=None, sample
     parts = {part: to_dataset(rows, names, f"{where}, {part} set") for part, rows in parts.items()}
     if "test" not in parts:
         parts["train"], parts["test"] = hold_out(parts["train"], "test")
-        splits += f"; test is {HELD_OUT:.0%} of it, stratified, fixed by a hash of each text"
+        splits += f"; test is {share_of('test', parts)} of it, stratified, fixed by a hash of each text"
     if limit:
         parts["train"] = stratified_subset(parts["train"], limit, "limit")
     if "validation" not in parts:
         parts["train"], parts["validation"] = hold_out(parts["train"], "validation")
-        splits += f"; validation is {HELD_OUT:.0%} of train, stratified, fixed by a hash of each text"
+        splits += f"; validation is {share_of('validation', parts)} of train, stratified, fixed by a hash of each text"
     if test_limit:
         parts["test"] = stratified_subset(parts["test"], test_limit, "limit")
     check_enough(where, parts)
     unit = CORPORA[task].unit if task in CORPORA else None
-    return Task(task if task in TASKS else Path(task).stem, splits=splits, unit=unit, **parts)
+    return Task(task if task in TASKS else name_of(task), splits=splits, unit=unit, **parts)
+
+
+def name_of(path):
+    """What a person's own file or folder is called: "mine" for data/mine.csv, and its own name for "." and ".."."""
+    return Path(os.path.abspath(path)).stem
+
+
+def share_of(part, parts):
+    """How much of what was train has become this part, as text: about HELD_OUT, as copies of a text go together."""
+    return f"{len(parts[part]) / (len(parts[part]) + len(parts['train'])):.0%}"
 
 
 def load_also_test(path, train, columns=None):

@@ -183,7 +183,10 @@ def read_lessons(options, teacher):
     except ValueError as error:
         raise UserError(f"--vocab-size {options.vocab_size}: {error}") from None
     tokenizer = cut_tokenizer(teacher.tokenizer, kept)
-    max_length = min(options.max_length or DistillSettings.max_length, teacher.encoder.config.longest)
+    longest = teacher.encoder.config.longest
+    if options.max_length and options.max_length > longest:
+        raise UserError(f"--max-length {options.max_length}: the teacher has {longest} positions")
+    max_length = options.max_length or min(DistillSettings.max_length, longest)
     if teacher.is_classifier:  # what a classifier says about a part of a text is no target: it reads as it was trained
         max_length = teacher.extra.get("max_length", max_length)
         sequences = tokenizer.encode(texts, pairs, max_length, teacher.extra.get("truncation", "head"))

@@ -137,7 +137,7 @@ def new_student_head(teacher, encoder, initialization="teacher"):
         return student
     with torch.no_grad():
         student.head.output.load_state_dict(teacher.head.output.state_dict())
-        if head == "mlp":
+        if hasattr(student.head, "dense"):
             dense = teacher.encoder.pooler.dense if teacher.pooling == "pooler" else teacher.head.dense
             student.head.dense.load_state_dict(dense.state_dict())
     return student

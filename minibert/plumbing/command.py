@@ -29,7 +29,7 @@ class Parser(argparse.ArgumentParser):
     """A command line whose errors are one line, like all others."""
 
     def __init__(self, **options):
-        super().__init__(formatter_class=Help, **options)
+        super().__init__(formatter_class=Help, allow_abbrev=False, **options)
 
     def error(self, message):
         raise UserError(f"{message}; --help lists the options")

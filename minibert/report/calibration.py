@@ -64,7 +64,8 @@ def _gaps(confidence, right, bins):
 def fit_temperature(labels, probabilities):
     """The temperature that makes the log loss on these (validation) texts smallest, by golden section.
 
-    None where there is none: with every text right the loss falls without end as the temperature goes to 0.
+    None where there is none: with every text right the loss falls without end as the temperature goes to 0. Where
+    probabilities say nothing it falls as the temperature rises, and the highest on offer is the answer.
     """
     low, high = np.log(TEMPERATURES)
     step = (np.sqrt(5) - 1) / 2

@@ -119,11 +119,14 @@ def limits(record):
 def usage(record, opens_in_transformers):
     """How to load it, in both libraries where both can."""
     lines = ["```python", "import minibert", "", 'classifier = minibert.load_classifier("FOLDER or ORG/NAME")']
-    lines += ['classifier.predict(["a text"])', "```"]
+    pairs = record["pairs"]
+    second = ', ["its second text"]' if pairs else ""
+    lines += [f'classifier.predict(["a text"]{second})', "```"]
     if not opens_in_transformers:
         return [*lines, "", "Its head is minibert's own: transformers opens the encoder alone."]
     lines += ["", "or, with the same logits,", "", "```python", "import transformers", ""]
-    lines += ['transformers.pipeline("text-classification", model="FOLDER or ORG/NAME")("a text")', "```"]
+    asked = '{"text": "a text", "text_pair": "its second text"}' if pairs else '"a text"'
+    lines += [f'transformers.pipeline("text-classification", model="FOLDER or ORG/NAME")({asked})', "```"]
     limit = record["settings"].get("max_length")
     note = f"It was trained on texts of at most {limit} tokens, keeping the {record['settings'].get('truncation')}."
     if (record["settings"].get("windows") or 1) > 1:

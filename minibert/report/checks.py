@@ -1,10 +1,13 @@
 """What may be wrong with an experiment, asked of the experiment itself: 14 checks.
 
 Each is a function of plain values, and returns one finding: a sentence, a number, and what to type. A finding is
-"found", "clear", or "left out" with the reason. Thresholds lie beyond what chance gives: a clean run stays clean.
+"found", "clear", or "left out" with the reason. Thresholds lie beyond what chance gives, so a clean run stays clean;
+only calibration is found in 5 of 100 clean ones, which is what its sentence says.
 """
 
 import math
+
+from .tables import TITLES
 
 ENOUGH = 0.005  # of the texts; fewer copies or suspects can hardly move a figure
 COPIES = 10  # ... but so many are always told
@@ -16,6 +19,8 @@ RARE = 20  # training texts of a class
 STILL_FALLING, RISING = 0.03, 0.10  # of the validation loss, relative
 NO_LOSS = 1e-3  # below this a loss has nothing left to fall, and its rise counts as from here
 MARGIN = 4  # standard errors
+HOTTEST = 19  # from here on a temperature makes all classes as good as equally probable
+TUNED = TITLES["finetuned"]
 
 
 def finding(name, found, number, shown, sentence, advice):
@@ -53,7 +58,7 @@ def copies_across(count, other_label, texts, accuracy=None, accuracy_without=Non
     sentence += f", {other_label} of them with another label" if other_label else ""
     if accuracy_without is not None:
         sentence += f"; accuracy is {percent(accuracy)} with them and {percent(accuracy_without)} without"
-    advice = "remove them from one side; `python -m minibert.explore TASK` lists them"
+    advice = "remove them from one side; `python -m minibert.explore TASK --output DIR` lists the first of them"
     found = count >= COPIES or count >= ENOUGH * texts
     return finding(name, found, count, f"{count:,} texts", sentence + ".", advice)
 
@@ -85,18 +90,25 @@ def copies_inside(in_test, in_train, test_texts, train_texts):
                    "keep one of each in your file; `python -m minibert.explore TASK` counts them")  # fmt: skip
 
 
-def label_errors(in_test, test_texts, in_train=None, train_texts=None):
-    """Texts whose label a classifier that has not seen them finds unbelievable."""
+def label_errors(test, train=None):
+    """Texts whose label a classifier that has not seen them finds unbelievable.
+
+    Each {"texts", "suspected", "expected"}; expected: how many right labels are as unbelievable to it.
+    """
     name = "suspected label errors"
-    sentence = f"{texts_of(in_test, test_texts)} may carry a wrong label"
-    found = in_test >= max(3, 2 * ENOUGH * test_texts)
-    if in_train is not None:
-        both = f"{in_test:,} of {test_texts:,} test and {in_train:,} of {train_texts:,} training texts"
-        sentence = f"{both} may carry a wrong label"
-        found = found or in_train >= max(3, 2 * ENOUGH * train_texts)
-    count = in_test + (in_train or 0)
+    sentence = f"{texts_of(test['suspected'], test['texts'])} may carry a wrong label"
+    if train:
+        both = [f"{part['suspected']:,} of {part['texts']:,}" for part in (test, train)]
+        sentence = f"{both[0]} test and {both[1]} training texts may carry a wrong label"
+    found = too_many_suspects(test) or bool(train) and too_many_suspects(train)
+    count = test["suspected"] + (train["suspected"] if train else 0)
     return finding(name, found, count, f"{count:,} texts", sentence + "; none was removed.",
                    "read the worst of them on the page, correct your file, run again")  # fmt: skip
+
+
+def too_many_suspects(part):
+    enough = max(3, 2 * ENOUGH * part["texts"], part["expected"] + 3 * math.sqrt(part["expected"]))
+    return part["suspected"] >= enough
 
 
 def shortcut_words(shortcuts, share, label_names):
@@ -109,8 +121,8 @@ def shortcut_words(shortcuts, share, label_names):
     what = "word or mark all but decides" if count == 1 else "words or marks all but decide"
     sentence = f"{count} {what} the label: {some}; {share:.1%} of the test texts hold one."
     return finding(name, True, count, f"{count} word{'s' if count > 1 else ''}", sentence,
-                   "`python -m minibert.explore TASK` shows them all; take them out of the texts if they are no "
-                   "part of what should be learned")  # fmt: skip
+                   "`python -m minibert.explore TASK --output DIR` lists them; take them out of the texts if they are "
+                   "no part of what should be learned")  # fmt: skip
 
 
 def length_or_place(length, place, label_names):
@@ -150,15 +162,18 @@ def pieces(shares):
     found = shares["unknown"] > UNKNOWN or shares["single"] > SINGLE
     sentence = (
         f"{shares['unknown']:.2%} of the tokens are [UNK], and {shares['single']:.2%} are single letters of a word "
-        "that "
-        "the vocabulary could not cut better."
+        "that the vocabulary could not cut better."
     )
     return finding(name, found, max(shares["unknown"], shares["single"]), f"{shares['unknown']:.2%} [UNK]", sentence,
                    "`--model` with a vocabulary for this language, such as bert-base-multilingual-cased")  # fmt: skip
 
 
 def to_read_more(limit, kept):
-    """What to do where texts are cut. limit: how many tokens are read; kept: which part of a longer text that is."""
+    """What to do where texts are cut. limit: how many tokens are read; kept: which part of a longer text that is, as
+    --truncation has it, or "windows".
+    """
+    if kept == "windows":
+        return "more `--windows`, or a greater `--max-length`"
     longer = "`--max-length 512`" if limit < 512 else "more `--windows`"
     return f"`--truncation head+tail`, or {longer}" if kept == "head" else longer
 
@@ -213,8 +228,10 @@ def majority(accuracies):
         return finding(name, False, gains[worst], points, sentence, "")
     verb = "is" if len(bad) == 1 else "are"
     sentence = f"{' and '.join(bad)} {verb} no better than always answering the biggest class ({points} for {worst})."
-    return finding(name, True, gains[worst], points, sentence,
-                   "`--lr 2e-5` or `--epochs 6`, and `--class-weights balanced` if the classes are uneven")  # fmt: skip
+    advice = "`--class-weights balanced` if the classes are uneven, or more texts"
+    if TUNED in bad:
+        advice = "`--lr 2e-5` or `--epochs 6`, and `--class-weights balanced` if the classes are uneven"
+    return finding(name, True, gains[worst], points, sentence, advice)
 
 
 # ---- the training and its figures
@@ -223,7 +240,7 @@ def majority(accuracies):
 def truncation(whole, cut, limit, kept="head"):
     """Accuracy of texts that were cut against whole ones. whole, cut: (right, texts) of the run's best classifier.
 
-    limit: the longest text in tokens; kept: which part of a longer one was read.
+    limit: the longest text in tokens; kept: as `to_read_more` has it.
     """
     name = "texts that are cut"
     right_whole, texts_whole = whole
@@ -234,13 +251,13 @@ def truncation(whole, cut, limit, kept="head"):
         sentence = f"{what} of the test texts are longer than {limit} tokens" + (
             ": there are no whole ones to compare with." if not texts_whole else ", too few to matter."
         )
-        return finding(name, not texts_whole, share, f"{share:.1%} cut", sentence, to_read_more(limit, "both"))
+        return finding(name, not texts_whole, share, f"{share:.1%} cut", sentence,
+                       to_read_more(limit, "windows" if kept == "windows" else "both"))  # fmt: skip
     gap = right_whole / texts_whole - right_cut / texts_cut
     error = math.sqrt(sum(variance(right, texts) for right, texts in (whole, cut)))
     sentence = (
         f"Accuracy is {percent(right_whole / texts_whole)} for whole test texts and {percent(right_cut / texts_cut)} "
-        "for "
-        f"the {share:.1%} that are longer than {limit} tokens and were cut."
+        f"for the {share:.1%} that are longer than {limit} tokens and were cut."
     )
     return finding(name, gap > max(GAP, 2.5 * error), gap, f"{100 * gap:+.2f} points", sentence,
                    to_read_more(limit, kept))  # fmt: skip
@@ -254,10 +271,14 @@ def calibration(told, title):
         f"{percent(told['low'])} to {percent(told['high'])}); a perfectly calibrated one would stay under "
         f"{percent(told['chance'])} in 95 of 100 such test sets."
     )
-    if told.get("temperature"):
+    if told.get("temperature") and told["temperature"] >= HOTTEST:
+        advice = "believe none of its probabilities: on validation they say next to nothing at any temperature"
+    elif told.get("temperature"):
         advice = f"divide the logits by {told['temperature']:.2f} (fitted on validation)"
-    else:
+    elif title == TUNED:
         advice = f"{'fewer' if told['too_sure'] > 0 else 'more'} `--epochs`"
+    else:
+        advice = "take its probabilities as a ranking"
     return finding("calibration", found, told["error"], f"{percent(told['error'])} points", sentence, advice)
 
 

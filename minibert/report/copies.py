@@ -6,10 +6,11 @@ they share most of their words.
 """
 
 import hashlib
-import re
 import unicodedata
 
 import numpy as np
+
+from ..baselines import WORD
 
 COSINE = 0.95  # of features less their mean: all texts of one encoder share a direction, which says nothing
 SHARED_WORDS = 0.75  # of the words in either text
@@ -70,7 +71,7 @@ def near(test_features, other_features, test_texts, other_texts, leave_out=()):
 
 def shared_words(first, second):
     """The share of two texts' different words that stand in both, in [0, 1]."""
-    first, second = (set(re.findall(r"\w+", text.lower())) for text in (first, second))
+    first, second = (set(WORD.findall(text.lower())) for text in (first, second))
     return len(first & second) / max(1, len(first | second))
 
 

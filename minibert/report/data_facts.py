@@ -29,6 +29,7 @@ LIMITS = (128, 256, 512)
 BINS = 30
 SHOWN_CLASSES = 5  # with a curve of their own in the picture of lengths
 EXAMPLES = 10
+UNKNOWN = ("[UNK]", "<unk>")  # BERT's name for what no piece spells, and XLM-R's
 
 
 def gather_data(task, sequences, tokenizer, limit, truncation, weighty=None):
@@ -122,8 +123,8 @@ def share_cut(lengths, limit):
 def share_with(shortcuts, texts):
     """The share of texts (of a sample) that hold a shortcut."""
     marks = {word["word"] for word in shortcuts}
-    sample = texts[:: max(1, -(-len(texts) // telling_words.SAMPLE))]
-    return sum(bool(marks & telling_words.words(text)) for text in sample) / len(sample) if marks else 0.0
+    sample = telling_words.sampled(len(texts))
+    return sum(bool(marks & telling_words.words(texts[i])) for i in sample) / len(sample) if marks else 0.0
 
 
 def count_pieces(sequences, tokenizer):
@@ -137,13 +138,13 @@ def count_pieces(sequences, tokenizer):
     for start in range(0, len(sequences), 4096):
         counts += np.bincount(np.concatenate([one.ids for one in sequences[start : start + 4096]]), minlength=size)
     counts[[tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id]] = 0
-    unknown, single = tokenizer.backend.token_to_id("[UNK]"), 0
+    unknown, single = [tokenizer.backend.token_to_id(name) for name in UNKNOWN], 0
     for number in np.flatnonzero(counts):
         piece = tokenizer.backend.id_to_token(int(number))
         if len(piece) == 3 and piece.startswith("##") and _is_letter(piece[2]):
             single += int(counts[number])
     total = max(1, int(counts.sum()))
-    found = int(counts[unknown]) if unknown is not None else 0
+    found = sum(int(counts[number]) for number in unknown if number is not None)
     return {"tokens": total, "unknown": found / total, "single": single / total}
 
 

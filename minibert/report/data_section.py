@@ -75,8 +75,7 @@ def length_picture(data):
         pictures.lines("Length by class", "Share of training texts by number of tokens, for each class.", series,
                        "tokens", "% of the class", (0, edges[-1]), marks=[(limit, f"cut at {limit}")]),
         f"Training texts, up to the 99th percentile; {seen}. Curves that lie apart let a classifier tell classes by "
-        "length "
-        "alone.",
+        "length alone.",
         ["tokens", *(f"{one['name']}, %" for one in series)], rows,
     )  # fmt: skip
 
@@ -94,9 +93,8 @@ def cut_picture(data):
         "What a limit cuts off",
         pictures.bars("What a limit cuts off", "Share of training texts cut and of tokens lost at some limits, in %.",
                       names, series, high=100, form="{:.1f}%"),
-        "For some values of --max-length: the share of training texts that are longer, and of all tokens that are "
-        "lost. "
-        "Time grows with the limit.",
+        "For some numbers of tokens that are read: the share of training texts that are longer, and of all tokens that "
+        "are lost. Time grows with the limit.",
         ["limit, tokens", "texts cut, %", "tokens lost, %"], rows,
     )  # fmt: skip
 
@@ -110,16 +108,14 @@ def word_blocks(data):
     ]
     words = table(["class", "telling words"], rows,
                   "Words that stand in texts of the class and not in others, strongest first; in brackets the share "
-                  "of the "
-                  "word's texts that are of the class.")  # fmt: skip
+                  "of the word's texts that are of the class.")  # fmt: skip
     blocks.append(words if len(rows) <= 8 else fold("Telling words of each class", [words]))
     if data["shortcuts"]:
         rows = [[one["word"], names[one["label"]], f"{one['texts']:,}", f"{100 * one['share']:.1f}"]
                 for one in data["shortcuts"][:40]]  # fmt: skip
         found = table(["word or mark", "class", "texts", "of the class, %"], rows,
                       f"Each of these all but decides by itself; {100 * data['shortcut_share']:.1f}% of the test "
-                      "texts hold "
-                      "one. A classifier may learn them instead of the language.")  # fmt: skip
+                      "texts hold one. A classifier may learn them instead of the language.")  # fmt: skip
         blocks.append(fold(f"Shortcut words and marks: {len(data['shortcuts'])}", [found]))
     return blocks
 

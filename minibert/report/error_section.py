@@ -65,9 +65,8 @@ def cut_picture(errors):
         return None
     return accuracy_bars("Whole and cut texts", "Accuracy in % of test texts that were read whole, and of cut ones.",
                          [one["name"] for one in bins], bins,
-                         "Texts beyond --max-length were cut. If they do worse, try --truncation head+tail or a "
-                         "greater "
-                         "--max-length.", "text")  # fmt: skip
+                         "Cut texts are longer than what is read. If they do worse, read more: a greater --max-length, "
+                         "more --windows, or --truncation head+tail.", "text")  # fmt: skip
 
 
 def confidence_picture(errors):

@@ -5,7 +5,7 @@ result stands under the first seed), as far as the run has them; C classes,
 in the order of `labels`; what is said of one classifier is said of the row's kept seed, the best on validation.
 
     task, model, seeds, command, facts, settings    what was run, as the command line and `finetune` tell it
-    labels        [C] names, made legible           test_texts   their number
+    labels        [C] names, made legible           test_texts   their number;   pairs   whether they are pairs
     rows          {row: figures of `metrics.score`, seconds, trainable_parameters; with several seeds
                   {"per_seed", "mean", "std"}};  of more than 50 classes `confusion` is {"classes", "cells":
                   [[gold, predicted, count]]}
@@ -23,8 +23,8 @@ in the order of `labels`; what is said of one classifier is said of the row's ke
     errors        `gather_errors.gather_errors`'s record
     calibration   {row: {"error", "low", "high", "chance", "too_sure", "table", "temperature", "log_loss",
                   "log_loss_after"}}
-    label_errors  {"test", "train": {"texts", "suspected", "worst": [cases], "ids": of all}};  train only where features
-                  are known
+    label_errors  {"test", "train": {"texts", "suspected", "expected" (of right labels), "worst": [cases], "ids": of
+                  all}};  train only where features are known
     near_copies   {"texts", "examples"}, or None where features are not known
     checks        findings of `checks`              machine      {"versions", "hardware", "precision", "seconds"}
 """
@@ -36,6 +36,7 @@ import shlex
 import numpy as np
 
 from .. import metrics
+from ..baselines import one_text_each
 from ..data.corpora import REVIEWS_GROUP
 from ..plumbing.files import UserError, read_json
 from ..plumbing.resume import read_log
@@ -68,7 +69,8 @@ def gather(job, results, features=None, explained=None):
         job.task, sequences, job.tokenizer, job.longest_read, job.options.truncation, run.heavy_words()
     )
     record = {"task": job.task.name, "model": job.options.model, "seeds": job.options.seeds, "rows": run.rows()}
-    record |= {"labels": names, "test_texts": len(test), "kept": run.kept, "best": run.best, "refit": job.options.refit}
+    record |= {"labels": names, "test_texts": len(test), "pairs": test.pairs is not None}
+    record |= {"kept": run.kept, "best": run.best, "refit": job.options.refit}
     record |= {"facts": [legible(fact, 400) for fact in job.facts], "command": command(job), "settings": settings(job)}
     record |= {"chosen": words.choices(results, run.kept), "difference": run.difference("frozen", "finetuned")}
     record["lead"] = run.lead()
@@ -172,8 +174,8 @@ class Run:
         means, seeds = float(gaps.mean()), len(gaps)
         spread = float(gaps.std(ddof=1)) if seeds > 1 else None
         doubt = metrics.student_t(seeds - 1) * spread / seeds**0.5 if seeds > 1 else 0.0
-        return {"points": means, "low": means - float(np.hypot(points - low, doubt)),
-                "high": means + float(np.hypot(high - points, doubt)), "seeds": seeds, "spread": spread}  # fmt: skip
+        low, high = means - float(np.hypot(points - low, doubt)), means + float(np.hypot(high - points, doubt))
+        return {"points": means, "low": max(low, -1.0), "high": min(high, 1.0), "seeds": seeds, "spread": spread}
 
     def lead(self):
         """How far the most accurate row is ahead of the second (means over seeds decide which they are)."""
@@ -280,8 +282,9 @@ def gather_label_errors(run, calibrated, features):
     probabilities = calibration.apply_temperature(run.probabilities[name], temperature)
     record = {"row": name, "test": list_suspects(run.task.test, probabilities, run.label_names)}
     if features is not None:
-        out_of_fold = label_errors.out_of_fold(features["train"], run.task.train.labels, len(run.label_names))
-        record["train"] = list_suspects(run.task.train, out_of_fold, run.label_names)
+        train, num_labels = run.task.train, len(run.label_names)
+        out_of_fold = label_errors.out_of_fold(features["train"], train.labels, num_labels, copies.keys(train))
+        record["train"] = list_suspects(train, out_of_fold, run.label_names)
     return record
 
 
@@ -292,7 +295,8 @@ def list_suspects(part, probabilities, names):
         for i, best in found[:WORST]
     ]
     ids = [legible(part.ids[i], 60) for i, _ in found[:MOST_IDS]]
-    return {"texts": len(part), "suspected": len(found), "worst": worst, "ids": ids}
+    expected = round(label_errors.expected_suspects(part.labels, probabilities), 1)
+    return {"texts": len(part), "suspected": len(found), "expected": expected, "worst": worst, "ids": ids}
 
 
 def gather_near_copies(run, across, features):
@@ -302,12 +306,12 @@ def gather_near_copies(run, across, features):
     if features is None:
         return None
     task = run.task
-    texts = task.train.texts + task.validation.texts
+    test_texts, texts = one_text_each(task.test), one_text_each(task.train) + one_text_each(task.validation)
     ids = task.train.ids + task.validation.ids
     others = np.concatenate([features["train"], features["validation"]])
-    found = copies.near(features["test"], others, task.test.texts, texts, across)
+    found = copies.near(features["test"], others, test_texts, texts, across)
     examples = [
-        {"test": legible(task.test.ids[i], 60), "train": legible(ids[j], 60), "text": legible(task.test.texts[i], 160),
+        {"test": legible(task.test.ids[i], 60), "train": legible(ids[j], 60), "text": legible(test_texts[i], 160),
          "other": legible(texts[j], 160)}
         for i, j in list(found.items())[:10]
     ]  # fmt: skip
@@ -321,8 +325,9 @@ def command(job):
 
 
 def settings(job):
-    """The options that decide a number, as they stand in settings.json."""
-    return {key: value for key, value in read_json(job.folder / "settings.json").items() if key != "arguments"}
+    """The options that decide a number: settings.json's, and after a sweep those of the trial that it chose."""
+    kept = read_json(job.folder / "settings.json")
+    return {key: getattr(job.options, key, value) for key, value in kept.items() if key != "arguments"}
 
 
 def machine(job, results):

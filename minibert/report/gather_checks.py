@@ -13,7 +13,7 @@ def gather_checks(run, record, texts, near):
     limit = run.job.longest_read
     was_cut = length > limit
     suspected = record["label_errors"]
-    train = suspected.get("train", {})
+    kept = "windows" if run.job.options.windows > 1 else run.job.options.truncation
     main = "finetuned" if "finetuned" in run.results else best
     return [
         checks.copies_across(data["copies"]["across"], data["copies"]["across_other_label"], len(right),
@@ -22,7 +22,7 @@ def gather_checks(run, record, texts, near):
         checks.left_out("near copies", "This run has no frozen features; --mode both has."),
         checks.copies_inside(data["copies"]["in_test"], data["copies"]["in_train"], len(right),
                              data["sizes"]["train"] + data["sizes"]["validation"]),
-        checks.label_errors(suspected["test"]["suspected"], len(right), train.get("suspected"), train.get("texts")),
+        checks.label_errors(suspected["test"], suspected.get("train")),
         checks.shortcut_words(data["shortcuts"], data["shortcut_share"], names),
         checks.length_or_place(data["length"], data["place"], names),
         checks.shift(data["shift"]),
@@ -32,7 +32,7 @@ def gather_checks(run, record, texts, near):
         checks.majority({tables.TITLES[name]: float(np.mean(run.accuracies(name))) for name in run.results
                          if name != "untrained"}),
         checks.truncation((int(right[~was_cut].sum()), int((~was_cut).sum())),
-                          (int(right[was_cut].sum()), int(was_cut.sum())), limit, run.job.options.truncation),
+                          (int(right[was_cut].sum()), int(was_cut.sum())), limit, kept),
         check_calibration(record, main),
         check_difference(record["difference"]),
         checks.training(record["training"]["epochs"]) if record["training"] else

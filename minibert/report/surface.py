@@ -50,8 +50,11 @@ def places(ids):
 def told_apart(first_texts, second_texts):
     """{"auroc", "error", "texts", "words"}: how well a bag of words tells two sets of texts apart, on texts that it did
     not learn from; words: for each set those that pull towards it most. None when a set has fewer than 20 texts.
+
+    A text that stands several times in its set is taken once: what learned from one copy would know the other.
     """
-    samples = [texts[:: max(1, -(-len(texts) // SAMPLE))] for texts in (first_texts, second_texts)]
+    samples = [list(dict.fromkeys(texts)) for texts in (first_texts, second_texts)]
+    samples = [texts[:: max(1, -(-len(texts) // SAMPLE))] for texts in samples]
     if min(map(len, samples)) < 20:
         return None
     bags = [words(text) for sample in samples for text in sample]
@@ -74,7 +77,7 @@ def told_apart(first_texts, second_texts):
 
 
 def _binary_features(bags):
-    """(words, float tensor [N, V]: 1 where a text holds the word, columns scaled to the same spread)."""
+    """(words, float tensor [N, V]: 1 where a text holds the word, else 0)."""
     counts = {}
     for bag in bags:
         for word in bag:

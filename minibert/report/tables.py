@@ -25,6 +25,7 @@ TITLES = {"majority": "majority", "bag-of-words": "bag-of-words", "untrained": "
           "finetuned": "fine-tuned", "ensemble": "ensemble"}  # fmt: skip
 LABEL = 16  # columns of a class's name
 COLUMN = 13  # of a table by group
+MOST_GROUPS = 20  # lines of groups, or of further test sets, on a terminal
 LARGEST = 10  # confusions listed where the whole matrix has no room
 
 
@@ -124,7 +125,8 @@ def accuracies_on(also_tests):
 
 
 def group_table(groups):
-    """`by_group` as text, a line per group."""
+    """`by_group` as text, a line for each of the largest groups."""
+    groups, left_out = dict(list(groups.items())[:MOST_GROUPS]), len(groups) - MOST_GROUPS
     width = min(WIDTH - 7 - 4 * COLUMN, max(16, *(columns(group) + 2 for group in groups)))
     present = next(iter(groups.values()))
     names = [name for name in TITLES if name in present and name not in ("untrained", "ensemble")]  # no room for more
@@ -132,6 +134,8 @@ def group_table(groups):
     for group, values in groups.items():
         cells = "".join(right(f"{values[name]:.4f}", COLUMN) for name in names)
         lines.append(left(group, width) + right(f"{values['texts']:,}", 7) + cells)
+    if left_out > 0:
+        lines.append(f"and {left_out:,} more in metrics.json")
     return "\n".join(lines)
 
 

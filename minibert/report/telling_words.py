@@ -7,13 +7,17 @@ language.
 """
 
 import re
+import unicodedata
 from collections import Counter
 
 import numpy as np
 
-WORD = re.compile(r"\d+(?:\.\d+)? ?/ ?\d+|[^\W_]+(?:'[^\W_]+)?")
+from ..baselines import MARKS, UNSPACED, words_and_pairs
+
+PART = rf"[^\W_{UNSPACED}](?:[^\W_{UNSPACED}]|[{MARKS}])*"
+WORD = re.compile(rf"\d+(?:\.\d+)? ?/ ?\d+|[{UNSPACED}]|{PART}(?:'{PART})?")  # a rating, or as in a bag of words
 MARK = re.compile(r"\d+(?:\.\d+)? ?/ ?\d+|https?|www|br|\w*[^\W\d_]\w*\d{3,}\w*")  # ratings, addresses, markup
-SAMPLE = 8000  # texts counted, evenly spaced
+SAMPLE = 8000  # texts counted, drawn at random, but always the same
 LONGEST = 40  # characters of a word: longer ones are no words
 FEWEST = 5  # texts with a word, for it to be looked at
 SURE, MARK_SURE = 0.95, 0.75  # a shortcut's texts of one class
@@ -24,23 +28,28 @@ ODDS = 20  # times the odds that any text has
 
 def words(text):
     """The different words of a text, in lower case; "7/10" is one."""
-    return {word.replace(" ", "") for word in WORD.findall(text.lower().replace("\u2019", "'"))}
+    text = unicodedata.normalize("NFC", text.lower().replace("\u2019", "'"))
+    return {word.replace(" ", "") for word in WORD.findall(text)}
 
 
 def count_words(texts, labels, num_labels):
     """(words [V], counts [V, C] of texts that hold each word, texts [C] of each class) of a sample of texts."""
-    step = max(1, -(-len(texts) // SAMPLE))
     by_class = [Counter() for _ in range(num_labels)]
     sizes = np.zeros(num_labels, dtype=int)
-    for text, label in zip(texts[::step], labels[::step], strict=True):
-        by_class[label].update(words(text))
-        sizes[label] += 1
+    for i in sampled(len(texts)):
+        by_class[labels[i]].update(words(texts[i]))
+        sizes[labels[i]] += 1
     total = Counter()
     for counter in by_class:
         total.update(counter)
     names = sorted(word for word, count in total.items() if count >= FEWEST and len(word) <= LONGEST)
     counts = np.array([[counter[word] for counter in by_class] for word in names]).reshape(len(names), num_labels)
     return names, counts, sizes
+
+
+def sampled(count):
+    """The numbers of at most SAMPLE of so many texts, in order: not each n-th, for classes may take turns in a file."""
+    return range(count) if count <= SAMPLE else np.sort(np.random.default_rng(0).permutation(count)[:SAMPLE]).tolist()
 
 
 def pulls(counts, sizes):
@@ -84,7 +93,7 @@ def shortcuts(names, counts, sizes, weighty=None):
         sure = MARK_SURE if mark else SURE
         if total[i] < enough or share < sure or pull[i, label] < PULL or odds < (ODDS / 4 if mark else ODDS):
             continue
-        if weighty is None or mark or name in weighty:
+        if weighty is None or mark or not weighty.isdisjoint(words_and_pairs(name)):  # to which "y'all" is two words
             found.append({"word": name, "label": label, "texts": int(total[i]), "share": share,
                           "pull": round(float(pull[i, label]), 1), "mark": mark})  # fmt: skip
     return sorted(found, key=lambda word: -word["pull"])

@@ -9,6 +9,7 @@ from .tables import TITLES
 SHORT = {"majority": "the majority", "bag-of-words": "the bag of words", "untrained": "the untrained encoder",
          "frozen": "the frozen encoder", "finetuned": "the fine-tuned encoder",
          "ensemble": "the ensemble of fine-tuned encoders"}  # fmt: skip
+FEW = 10  # texts
 
 
 def answer(record):
@@ -71,9 +72,9 @@ def why_best(record):
 
 
 def collapse_warning(name, predictions, label_names):
-    """A line when all predictions are one class, else None."""
+    """A line when all predictions are one class, else None; of a few texts they may well be."""
     classes = np.unique(predictions)
-    if len(classes) > 1:
+    if len(classes) > 1 or len(predictions) < FEW:
         return None
     causes = "classes so uneven that --class-weights balanced is needed, or too few texts"
     if name in ("finetuned", "ensemble"):

@@ -215,6 +215,7 @@ def test_validation_texts_under_another_name_are_not_passed_over(name, tmp_path)
 def test_a_file_that_is_no_text_in_a_label_folder_is_not_passed_over(tmp_path):
     folder = label_folders(tmp_path)
     (folder / "train" / "sup" / ".hidden").write_bytes(b"\0")
+    (folder / "train" / ".cache").mkdir()
     assert len(load_task(str(folder)).train) == 15
     (folder / "train" / "sup" / "notes.md").write_text("a note", encoding="utf-8")
     with pytest.raises(UserError, match="notes.md: a label's folder holds .txt files only"):

@@ -12,8 +12,7 @@ def read_folder(folder, columns):
     """({part: rows}, in words where the parts come from) of either kind of folder.
 
     train/LABEL/*.txt and perhaps validation/ and test/ like it, or train.csv and perhaps validation.csv and test.csv
-    (or .tsv, .jsonl).
-    Raises UserError, which names the file.
+    (or .tsv, .jsonl). Raises UserError, which names the file.
     """
     if (folder / "train").is_dir():
         parts = read_label_folders(folder)
@@ -67,14 +66,18 @@ def text_files(folder):
     """
     if not folder.is_dir():
         return []
-    labels = {path.name: path for path in folder.iterdir() if path.is_dir()}
+    labels = {path.name: path for path in folder.iterdir() if path.is_dir() and not is_hidden(path)}
     if labels.keys() == {"neg", "pos", UNLABELLED}:
         del labels[UNLABELLED]
-    paths = sorted(path for label in labels.values() for path in label.iterdir() if not path.name.startswith("."))
+    paths = sorted(path for label in labels.values() for path in label.iterdir() if not is_hidden(path))
     other = next((path for path in paths if path.suffix.lower() != ".txt"), None)
     if other:
         raise UserError(f"{other}: a label's folder holds .txt files only; rename it, or keep it elsewhere")
     return paths
+
+
+def is_hidden(path):
+    return path.name.startswith(".")
 
 
 def read_labels(folder, root):

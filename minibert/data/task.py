@@ -18,8 +18,8 @@ TASKS = ("reviews", *CORPORA)
 def load_task(task, data=None, limit=None, test_limit=None, columns=None, sample=False):
     """A `Task` by name (see TASKS), from a .csv/.tsv/.jsonl file, or from a folder.
 
-    A folder holds train/ and test/ with a sub-folder of .txt files per label (as aclImdb does), or train.csv,
-    test.csv and perhaps validation.csv (or .tsv, .jsonl).
+    A folder holds train/, test/ and perhaps validation/ with a sub-folder of .txt files per label (as aclImdb does), or
+    train.csv, test.csv and perhaps validation.csv (or .tsv, .jsonl).
 
     data: a local copy of a built-in task; of `reviews`, which comes with the package, a folder of the same form.
     limit, test_limit: keep about this many texts, spread over the classes, of train + validation and of test.

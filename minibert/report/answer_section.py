@@ -69,8 +69,7 @@ def comparison(record):
         pictures.bars("All rows side by side", "Accuracy, precision, recall, F1, AUROC of each classifier, from 0 "
                       "to 1.", names, series, high=1, form="{:.3f}"),
         "Longer is better; 1 is perfect. A classifier is worth its cost only as far as it leaves the bag of words "
-        "behind. "
-        "AUROC 0.5 is chance.",
+        "behind. AUROC 0.5 is chance.",
         ["", *names], rows,
     )  # fmt: skip
 
@@ -89,9 +88,8 @@ def intervals(record):
         pictures.bars("Accuracy with 95% intervals", "Accuracy of each classifier in %, with its 95% interval.",
                       [TITLES[name] for name in names], series, high=100, form="{:.1f}%"),
         "Accuracy in %, of the seed that was kept. The thin line is Wilson's 95% interval: where the figure could lie "
-        "if other "
-        "test texts had been drawn. The paired difference above is sharper, because both classifiers saw the same "
-        "texts.",
+        "if other test texts had been drawn. The paired difference above is sharper, because both classifiers saw the "
+        "same texts.",
         ["", "accuracy, %", "95% interval"], rows,
     )  # fmt: skip
 

@@ -21,10 +21,8 @@ def calibration_blocks(record):
     head = ["", "calibration error, points", "95% interval", "chance", "temperature", "log loss", "after"]
     blocks.append(table(head, rows, (
         "Expected calibration error over 15 bins; a perfectly calibrated classifier would stay under `chance` in 95 "
-        "of 100 "
-        "such test sets. The temperature is fitted on validation: logits divided by it give the log loss `after`, "
-        "without "
-        "changing one prediction. Above 1 it cools an overconfident classifier."
+        "of 100 such test sets. The temperature is fitted on validation: logits divided by it give the log loss "
+        "`after`, without changing one prediction. Above 1 it cools an overconfident classifier."
     )))  # fmt: skip
     return blocks
 
@@ -45,7 +43,6 @@ def reliability(name, told):
     drawn = pictures.scatter(title, description, series, "confidence", "accuracy")
     how = (
         "A point is a bin of test texts of like confidence, as large as its share, with the 95% interval of its "
-        "accuracy. On "
-        "the diagonal confidence is earned; below it the classifier is surer than it is right."
+        "accuracy. On the diagonal confidence is earned; below it the classifier is surer than it is right."
     )
     return picture(title, drawn, how, ["confidence", "accuracy", "95% interval", "texts"], rows)

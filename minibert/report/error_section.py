@@ -80,8 +80,7 @@ def confidence_picture(errors):
         pictures.bars("Accuracy by confidence", "Accuracy in % by the probability of the predicted class.", names,
                       series, high=100, form="{:.1f}%"),
         f"Texts by the probability that the {TITLES[errors['row']]} classifier gives its own answer; accuracy in %. A "
-        "person "
-        "may read the unsure ones and trust the rest.",
+        "person may read the unsure ones and trust the rest.",
         ["probability", "texts", "accuracy, %"], rows,
     )  # fmt: skip
 
@@ -99,5 +98,4 @@ def group_picture(record):
     title = f"Accuracy by {record['group_column']}"
     return picture(title, pictures.bars(title, f"{title}, in %.", list(groups), series, high=100, form="{:.1f}"),
                    "Accuracy in % within each group of texts, mean over seeds. Small groups move by chance: the table "
-                   "has "
-                   "their sizes.", ["group", "texts", *(f"{TITLES[name]}, %" for name in rows)], table)  # fmt: skip
+                   "has their sizes.", ["group", "texts", *(f"{TITLES[name]}, %" for name in rows)], table)  # fmt: skip

@@ -29,8 +29,7 @@ def training_blocks(record):
          "It rises during warmup, while AdamW's averages are still young, and then falls to 0 in a straight line."),
         ("gradient_norm", "Gradient norm by update", "L2 norm, before clipping",
          "Above the clipping limit (--max-norm, 1 unless set) updates are scaled down. Single peaks are harmless; "
-         "growth "
-         "that lasts foretells divergence."),
+         "growth that lasts foretells divergence."),
     ):  # fmt: skip
         blocks.append(by_update(training, key, title, unit, how))
     return blocks

@@ -217,7 +217,8 @@ def unused_options(options):
     parser = argparse.ArgumentParser(add_help=False)
     add_training_options(parser)
     flags = [f"--{name.replace('_', '-')}" for name in vars(parser.parse_args([]))]
-    return [flag for flag in flags if flag in typed_in(options.arguments)]
+    typed = typed_in(options.arguments)
+    return [flag for flag in flags if flag in typed]
 
 
 def add_data_options(parser):
@@ -307,9 +308,9 @@ def add_text_options(group):
         help="read a longer text as up to N overlapping windows of --max-length tokens and average their vectors; pays "
         "where what decides may stand anywhere in a long text")  # fmt: skip
     add("--pooling", choices=poolings,
-        help=f"tokens to one vector {per_task('pooling')}; where that is the family's own, frozen tries all there are")
+        help=f"tokens to one vector {per_task('pooling')}; where neither you nor the task names one, frozen tries all")
     add("--head", choices=("linear", "mlp", "native"),
-        help=f"what stands on it {per_task('head')}; where that is the family's own, frozen tries linear and mlp")
+        help=f"what stands on it {per_task('head')}; where nobody names one, frozen tries linear and mlp")
 
 
 def add_machine_options(group):

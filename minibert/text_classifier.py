@@ -39,13 +39,16 @@ class TextClassifier:
         from .evaluate import predict
         from .metrics import softmax
 
-        if self.reads_pairs and pairs is None:
-            raise ValueError("this classifier was trained on pairs; give it the second texts, too")
         if not len(texts):
             return np.zeros((0, len(self.label_names)))
+        self.check_pairs(pairs)
         labels = [0] * len(texts)
         examples = self.tokenizer.examples(texts, pairs, labels, self.max_length, self.truncation, self.windows)
         return softmax(predict(self.classifier, examples, self.device, self.precision, quiet=quiet))
+
+    def check_pairs(self, pairs):
+        if self.reads_pairs and pairs is None:
+            raise ValueError("this classifier was trained on pairs; give it the second texts, too")
 
     def predict(self, texts, pairs=None):
         """The most probable label's name for each text (or pair)."""
@@ -55,6 +58,7 @@ class TextClassifier:
         """Which words decided: a record for each text (or pair), as `explain.explain` makes it."""
         from .explain import explain
 
+        self.check_pairs(pairs)
         limits = (self.max_length, self.truncation, self.windows)
         return explain(self.classifier.eval(), self.tokenizer, texts, pairs, labels, *limits)
 

@@ -249,6 +249,13 @@ def test_a_class_of_one_text_is_not_suspected_for_its_rarity():
     labels = np.concatenate([np.arange(200) % 2, np.arange(2, 12)])
     features = np.random.default_rng(0).normal(size=(210, 20)) + 8.0 * np.eye(20)[labels]
     assert label_errors.suspects(labels, label_errors.out_of_fold(features, labels, 12)) == []
+    doubled, keys = np.tile(labels, 2), [i % 210 for i in range(420)]
+    assert label_errors.suspects(doubled, label_errors.out_of_fold(np.tile(features, (2, 1)), doubled, 12, keys)) == []
+    wrong = labels.copy()
+    wrong[:8] = 1 - wrong[:8]
+    with_them = label_errors.suspects(wrong, label_errors.out_of_fold(features, wrong, 12))
+    without = label_errors.suspects(wrong[:200], label_errors.out_of_fold(features[:200], wrong[:200], 2))
+    assert len(with_them) >= len(without) >= 4
 
 
 def test_copies_are_judged_by_what_has_seen_none_of_them():
@@ -350,8 +357,14 @@ def test_a_test_set_from_elsewhere_is_found():
 
 
 def test_texts_that_stand_twice_do_not_tell_train_from_test():
-    first, second = some_texts(300, 1), some_texts(300, 2)
+    first, second = some_texts(301, 1), some_texts(301, 2)
     assert checks.shift(surface.told_apart(first + first, second + second))["status"] == "clear"
+
+
+def test_classes_that_take_turns_do_not_tell_train_from_test():
+    """Three kinds of text in turn; each third of a long training set would be of one kind."""
+    texts = [f"{text} {('red', 'green', 'blue')[i % 3]}" for i, text in enumerate(some_texts(6000, 1))]
+    assert checks.shift(surface.told_apart(texts[:4500], texts[4500:]))["status"] == "clear"
 
 
 def test_pieces_of_a_vocabulary_that_calls_the_unknown_otherwise_are_counted():
@@ -407,10 +420,12 @@ def test_a_loss_by_cutting_is_found_only_beyond_chance():
     "limit, kept, advised, not_advised",
     [(256, "head", ["head+tail", "512"], "--windows"), (256, "head+tail", ["512"], "head+tail"),
      (512, "head", ["head+tail", "--windows"], "512"), (512, "tail", ["--windows"], "512"),
-     (64, "windows", ["more `--windows`", "--max-length"], "--truncation")],
+     (64, "windows", ["more `--windows`", "--max-length"], "--truncation"),
+     (512, "pairs", ["a model that reads more"], "--windows")],
 )  # fmt: skip
 def test_nobody_is_told_to_do_what_the_run_did(limit, kept, advised, not_advised):
-    todo = checks.truncation((900, 1000), (800, 1000), limit, kept)["advice"]
+    pairs = kept == "pairs"
+    todo = checks.truncation((900, 1000), (800, 1000), limit, "tail" if pairs else kept, pairs)["advice"]
     assert all(words in todo for words in advised) and not_advised not in todo
 
 

@@ -201,14 +201,28 @@ def test_label_folders_may_have_a_validation_set_of_their_own_and_any_names(tmp_
     assert task.train.label_names == ["other", "sup", "unsup"]  # aclImdb's unsup stands beside neg and pos alone
 
 
-@pytest.mark.parametrize("name", ["dev", "Valid", "val"])
-def test_validation_texts_under_another_name_are_not_passed_over(name, tmp_path):
-    folder = label_folders(tmp_path / "folders", ("train", name))
-    with pytest.raises(UserError, match=f"{name}: call it validation, or keep it elsewhere"):
+@pytest.mark.parametrize("name", ["dev", "Valid", "val", "validation.csv", "test.tsv", "Test"])
+def test_a_part_beside_label_folders_that_is_not_read_is_not_passed_over(name, tmp_path):
+    folder = label_folders(tmp_path, ("train",))
+    if name.endswith("sv"):
+        write_csv(folder / name, ["one,a", "two,b"])
+    else:
+        label_folders(folder, (name,))
+    with pytest.raises(UserError, match=f"{name}: is not read; parts are called train, validation and test"):
         load_task(str(folder))
+
+
+@pytest.mark.parametrize("name", ["dev.csv", "val.tsv", "valid.jsonl", "Test.csv", "validation", "test.CSV"])
+def test_a_part_beside_tables_that_is_not_read_is_not_passed_over(name, tmp_path):
     write_csv(tmp_path / "train.csv", [f"train {i},{'ab'[i % 2]}" for i in range(20)])
-    write_csv(tmp_path / f"{name}.csv", ["one,a", "two,b"])
-    with pytest.raises(UserError, match=f"{name}.csv: call it validation.csv, or keep it elsewhere"):
+    (tmp_path / "notes.csv").write_text("read by nobody", encoding="utf-8")
+    (tmp_path / "val.old").mkdir()
+    assert len(load_task(str(tmp_path)).train) == 12
+    if name == "validation":
+        (tmp_path / name).mkdir()
+    else:
+        write_csv(tmp_path / name, ["one,a", "two,b"])
+    with pytest.raises(UserError, match=f"{name}: is not read; parts are called train, validation and test"):
         load_task(str(tmp_path))
 
 
@@ -216,6 +230,7 @@ def test_a_file_that_is_no_text_in_a_label_folder_is_not_passed_over(tmp_path):
     folder = label_folders(tmp_path)
     (folder / "train" / "sup" / ".hidden").write_bytes(b"\0")
     (folder / "train" / ".cache").mkdir()
+    (folder / "train" / ".cache" / "0.txt").write_text("of a program", encoding="utf-8")
     assert len(load_task(str(folder)).train) == 15
     (folder / "train" / "sup" / "notes.md").write_text("a note", encoding="utf-8")
     with pytest.raises(UserError, match="notes.md: a label's folder holds .txt files only"):
@@ -226,6 +241,9 @@ def test_columns_without_a_name_may_be_several(tmp_path):
     path = tmp_path / "mine.csv"
     path.write_text("text,label,,\n" + "".join(f"text {i},{'ab'[i % 2]},,\n" for i in range(20)), encoding="utf-8")
     assert len(load_task(str(path)).train) == 12
+    path.write_text("text,text,label,,,\none,two,a,,,\n", encoding="utf-8")
+    with pytest.raises(UserError, match="two columns are called 'text'"):
+        load_task(str(path))
 
 
 def test_a_folder_is_called_by_its_own_name(tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from minibert import experiment, finetune, load, load_tokenizer, metrics
 from minibert.batch import collate
 from minibert.load import read_classifier
 from minibert.model import Encoder
-from minibert.plumbing.files import read_json
+from minibert.plumbing.files import UserError, read_json
 from minibert.report import tables, words
 from minibert.train import train
 
@@ -270,6 +270,13 @@ def test_options_of_fine_tuning_that_the_frozen_mode_leaves_out_are_named(finish
     finetune.main([*command, "--mode", "frozen"])
     note = "note: --mode frozen does not fine-tune, so nothing asks for --epochs, --batch-size, --lr, --head-lr\n"
     assert note in capsys.readouterr().out
+
+
+def test_options_are_typed_in_full(finished, tmp_path):
+    """Or those that look at what was typed, such as --refit at --patience, would not see it."""
+    for more in (["--patienc", "1"], ["--max-len", "64"]):
+        with pytest.raises(UserError, match=f"{more[0]}.*--help lists the options"):
+            finetune.parse(arguments(finished["csv"], finished["model"], tmp_path / "run", *more))
 
 
 def test_other_settings_encode_again(finished, tmp_path, encoded):

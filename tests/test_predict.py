@@ -123,6 +123,9 @@ def test_a_classifier_of_pairs_wants_a_tab_and_gets_both_texts(pair_run, capsys)
     assert list(answer["scores"].values()) == pytest.approx(probabilities.tolist(), abs=1e-5)
     with pytest.raises(ValueError, match="trained on pairs; give it the second texts, too"):
         classifier.predict(["good film"])
+    with pytest.raises(ValueError, match="trained on pairs"):
+        classifier.explain(["good film"])
+    assert classifier.predict([]) == []
 
 
 @pytest.mark.parametrize(

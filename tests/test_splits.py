@@ -74,6 +74,9 @@ def test_a_text_that_stands_very_often_does_not_tip_the_split():
         dataset = Dataset(texts, [0] * 400, ["a"], list(map(str, range(400))))
         staying, held_out = hold_out(dataset, "test")
         assert len(held_out) == 80 and often[0] in staying.texts
+        other = Dataset(texts, [1] * 199 + [0] + [0] * 100 + [1] * 100, ["a", "b"], dataset.ids)  # once under a, too
+        _, held_out = hold_out(other, "test")
+        assert often[0] not in held_out.texts and held_out.class_counts() == [20, 60]
 
 
 def test_where_every_text_stands_very_often_something_is_held_out_all_the_same():

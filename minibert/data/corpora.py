@@ -27,7 +27,7 @@ def read_imdb(paths):
     parts = read_label_folders(path / "aclImdb" if (path / "aclImdb").is_dir() else path)
     if "test" not in parts:
         raise UserError(f"{path}: holds no test/LABEL/*.txt; is this aclImdb?")
-    return parts
+    return {"train": parts["train"], "test": parts["test"]}
 
 
 def read_imdb_stars(paths):

@@ -5,6 +5,7 @@ from tqdm import tqdm
 from ..plumbing.files import UserError, read_text, shown
 from .tables import FILE_TYPES, Row, read_table
 
+PARTS = ("train", "validation", "test")
 UNLABELLED = "unsup"  # aclImdb's folder of reviews without labels
 
 
@@ -17,9 +18,9 @@ def read_folder(folder, columns):
     if (folder / "train").is_dir():
         parts = read_label_folders(folder)
         return parts, f"the folder's own {', '.join(parts)}"
-    check_names(folder)
+    check_names(folder, FILE_TYPES)
     parts = {}
-    for part in ("train", "validation", "test"):
+    for part in PARTS:
         found = [folder / f"{part}{suffix}" for suffix in FILE_TYPES if (folder / f"{part}{suffix}").is_file()]
         if len(found) > 1:
             raise UserError(f"{folder}: {found[0].name} and {found[1].name}: which one?")
@@ -42,21 +43,24 @@ def check_like_train(parts, part, path, columns):
         raise UserError(f"{path}: {columns.pair} is here or in the training set, but not in both")
 
 
-def check_names(folder):
-    """UserError for validation texts under a name that nothing looks for."""
+def check_names(folder, endings):
+    """UserError for what seems to be a part of the data and would be passed over. endings: of those that are read."""
     for path in sorted(folder.iterdir()):
-        if path.stem.lower() in ("dev", "val", "valid") and (path.is_dir() or path.suffix in FILE_TYPES):
-            raise UserError(f"{path}: call it validation{path.suffix}, or keep it elsewhere")
+        suffix = "" if path.is_dir() else path.suffix
+        if suffix.lower() not in ("", *FILE_TYPES) or suffix == "" and not path.is_dir():
+            continue
+        name = path.name.removesuffix(suffix)
+        if name.lower() in (*PARTS, "dev", "val", "valid") and not (name in PARTS and suffix in endings):
+            raise UserError(f"{path}: is not read; parts are called train, validation and test, and all of them are "
+                            "folders of label folders, or tables")  # fmt: skip
 
 
 def read_label_folders(folder):
     """{"train": rows, perhaps "validation": rows, "test": rows} of a folder with train/LABEL/*.txt."""
-    check_names(folder)
+    check_names(folder, ("",))
     return {
-        part: read_labels(folder / part, folder)
-        for part in ("train", "validation", "test")
-        if part == "train" or (folder / part).is_dir()
-    }
+        part: read_labels(folder / part, folder) for part in PARTS if part == "train" or (folder / part).is_dir()
+    }  # fmt: skip
 
 
 def text_files(folder):

@@ -24,19 +24,25 @@ def hold_out(dataset, purpose):
     by_class = indices_by_class_and_hash(dataset, purpose)
     ambiguous = copies_of_texts_with_several_labels(by_class)
     staying, held_out = [len(members) for members in by_class], set()  # texts of each class; hashes
+    quotas = [round(HELD_OUT * len(members)) for members in by_class]
+
+    def tips(label, count):
+        """Whether so many texts more would be far too many for a class."""
+        missing = quotas[label] - (len(by_class[label]) - staying[label])
+        return count > max(0, missing) + max(1, quotas[label] // 2)
+
     for label, members in enumerate(by_class):
-        quota = round(HELD_OUT * len(members))
         groups = [(key, len(list(group))) for key, group in groupby(members, lambda member: member[0])]
-        for beyond in (max(1, quota // 2), len(members)):  # how many texts too many a group may bring
-            if staying[label] < len(members):
+        for last_resort in (False, True):
+            if last_resort and staying[label] < len(members):
                 break
             for key, count in groups:
-                missing = quota - (len(members) - staying[label])
-                if missing <= 0:
+                if staying[label] <= len(members) - quotas[label]:
                     break
                 copies = ambiguous.get(key) or {label: count}
-                fits = copies[label] <= missing + beyond
-                if key not in held_out and fits and all(staying[other] > some for other, some in copies.items()):
+                fits = all(staying[other] > some and (last_resort or not tips(other, some))
+                           for other, some in copies.items())  # fmt: skip
+                if key not in held_out and fits:
                     held_out.add(key)
                     for other, some in copies.items():
                         staying[other] -= some

@@ -101,8 +101,10 @@ def label_errors(test, train=None):
         both = [f"{part['suspected']:,} of {part['texts']:,}" for part in (test, train)]
         sentence = f"{both[0]} test and {both[1]} training texts may carry a wrong label"
     found = too_many_suspects(test) or bool(train) and too_many_suspects(train)
-    count = test["suspected"] + (train["suspected"] if train else 0)
-    return finding(name, found, count, f"{count:,} texts", sentence + "; none was removed.",
+    parts = [test, train] if train else [test]
+    count, expected = (sum(part[key] for part in parts) for key in ("suspected", "expected"))
+    sentence += f" (of right ones {expected:,.0f} would look so); none was removed."
+    return finding(name, found, count, f"{count:,} texts", sentence,
                    "read the worst of them on the page, correct your file, run again")  # fmt: skip
 
 
@@ -147,7 +149,7 @@ def shift(told):
     """Whether a bag of words tells train from test. told: {"auroc", "error", "texts", "words"} or None."""
     name = "train against test"
     if told is None:
-        return left_out(name, "Fewer than 20 texts in train or test.")
+        return left_out(name, "Fewer than 20 different texts in train or test.")
     found = told["auroc"] >= AUROC and told["auroc"] - 0.5 > MARGIN * told["error"]
     sentence = f"A bag of words tells training texts from test texts with AUROC {told['auroc']:.3f} (0.5 is chance)"
     if found:
@@ -168,24 +170,24 @@ def pieces(shares):
                    "`--model` with a vocabulary for this language, such as bert-base-multilingual-cased")  # fmt: skip
 
 
-def to_read_more(limit, kept):
+def to_read_more(limit, kept, pairs=False):
     """What to do where texts are cut. limit: how many tokens are read; kept: which part of a longer text that is, as
-    --truncation has it, or "windows".
+    --truncation has it, or "windows"; pairs: whether they are pairs, of which there are no windows.
     """
     if kept == "windows":
         return "more `--windows`, or a greater `--max-length`"
-    longer = "`--max-length 512`" if limit < 512 else "more `--windows`"
+    longer = "`--max-length 512`" if limit < 512 else "a model that reads more" if pairs else "more `--windows`"
     return f"`--truncation head+tail`, or {longer}" if kept == "head" else longer
 
 
-def cut_texts(cut, kept):
+def cut_texts(cut, kept, pairs=False):
     """Before training: how much of the texts the limit cuts off. cut: {"limit", "texts", "tokens"}."""
     found = cut["texts"] > 0.25
     sentence = (
         f"{cut['texts']:.1%} of the training texts are longer than {cut['limit']} tokens, and lose "
         f"{cut['tokens']:.1%} of all tokens."
     )
-    advice = to_read_more(cut["limit"], kept)
+    advice = to_read_more(cut["limit"], kept, pairs)
     return finding("texts that are cut", found, cut["texts"], f"{cut['texts']:.1%}", sentence, advice)
 
 
@@ -237,10 +239,10 @@ def majority(accuracies):
 # ---- the training and its figures
 
 
-def truncation(whole, cut, limit, kept="head"):
+def truncation(whole, cut, limit, kept="head", pairs=False):
     """Accuracy of texts that were cut against whole ones. whole, cut: (right, texts) of the run's best classifier.
 
-    limit: the longest text in tokens; kept: as `to_read_more` has it.
+    limit: the longest text in tokens; kept, pairs: as `to_read_more` has them.
     """
     name = "texts that are cut"
     right_whole, texts_whole = whole
@@ -252,7 +254,7 @@ def truncation(whole, cut, limit, kept="head"):
             ": there are no whole ones to compare with." if not texts_whole else ", too few to matter."
         )
         return finding(name, not texts_whole, share, f"{share:.1%} cut", sentence,
-                       to_read_more(limit, "windows" if kept == "windows" else "both"))  # fmt: skip
+                       to_read_more(limit, "windows" if kept == "windows" else "both", pairs))  # fmt: skip
     gap = right_whole / texts_whole - right_cut / texts_cut
     error = math.sqrt(sum(variance(right, texts) for right, texts in (whole, cut)))
     sentence = (
@@ -260,7 +262,7 @@ def truncation(whole, cut, limit, kept="head"):
         f"for the {share:.1%} that are longer than {limit} tokens and were cut."
     )
     return finding(name, gap > max(GAP, 2.5 * error), gap, f"{100 * gap:+.2f} points", sentence,
-                   to_read_more(limit, kept))  # fmt: skip
+                   to_read_more(limit, kept, pairs))  # fmt: skip
 
 
 def calibration(told, title):

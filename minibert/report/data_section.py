@@ -126,7 +126,8 @@ def copy_blocks(data):
     text = (
         f"Copies: {copies['across']:,} test texts also stand in train or validation; {copies['in_test']:,} extra "
         f"copies inside test, {copies['in_train']:,} inside train and validation. Tokens: "
-        f"{100 * shares['unknown']:.2f}% [UNK], {100 * shares['single']:.2f}% single letters of words that the vocabulary could not cut better."
+        f"{100 * shares['unknown']:.2f}% [UNK], {100 * shares['single']:.2f}% single letters of words that the "
+        "vocabulary could not cut better."
     )
     if data["shift"]:
         text += f" A bag of words tells train from test with AUROC {data['shift']['auroc']:.3f} (0.5 is chance)."

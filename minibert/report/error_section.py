@@ -2,7 +2,7 @@
 
 from . import pictures
 from .blocks import COLOURS, TRAINED, fold, paragraph, picture
-from .tables import TITLES
+from .tables import MOST_GROUPS, TITLES
 
 
 def error_blocks(record):
@@ -65,8 +65,8 @@ def cut_picture(errors):
         return None
     return accuracy_bars("Whole and cut texts", "Accuracy in % of test texts that were read whole, and of cut ones.",
                          [one["name"] for one in bins], bins,
-                         "Cut texts are longer than what is read. If they do worse, read more: a greater --max-length, "
-                         "more --windows, or --truncation head+tail.", "text")  # fmt: skip
+                         "Cut texts are longer than what is read. If they do worse, try a greater --max-length, more "
+                         "--windows, or --truncation head+tail.", "text")  # fmt: skip
 
 
 def confidence_picture(errors):
@@ -86,8 +86,8 @@ def confidence_picture(errors):
 
 
 def group_picture(record):
-    """Accuracy in each group of texts, the 20 largest."""
-    groups = dict(list(record["groups"].items())[:20])
+    """Accuracy in each of the largest groups of texts."""
+    groups = dict(list(record["groups"].items())[:MOST_GROUPS])
     bins = [{"texts": values["texts"]} | {name: values[name] for name in values if name != "texts"}
             for values in groups.values()]  # fmt: skip
     rows = [name for name in TRAINED if name in bins[0]]

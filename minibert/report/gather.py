@@ -327,7 +327,8 @@ def command(job):
 def settings(job):
     """The options that decide a number: settings.json's, and after a sweep those of the trial that it chose."""
     kept = read_json(job.folder / "settings.json")
-    return {key: getattr(job.options, key, value) for key, value in kept.items() if key != "arguments"}
+    given = {key: value for key, value in vars(job.options).items() if value is not None}
+    return {key: given.get(key, value) for key, value in kept.items() if key != "arguments"}
 
 
 def machine(job, results):

@@ -32,7 +32,7 @@ def gather_checks(run, record, texts, near):
         checks.majority({tables.TITLES[name]: float(np.mean(run.accuracies(name))) for name in run.results
                          if name != "untrained"}),
         checks.truncation((int(right[~was_cut].sum()), int((~was_cut).sum())),
-                          (int(right[was_cut].sum()), int(was_cut.sum())), limit, kept),
+                          (int(right[was_cut].sum()), int(was_cut.sum())), limit, kept, record["pairs"]),
         check_calibration(record, main),
         check_difference(record["difference"]),
         checks.training(record["training"]["epochs"]) if record["training"] else

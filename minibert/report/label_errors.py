@@ -7,6 +7,8 @@ frozen features, each fitted without the texts that it judges, and without their
 nothing is ever deleted.
 """
 
+from collections import Counter
+
 import numpy as np
 import torch
 
@@ -22,29 +24,36 @@ DOUBT = 1 / 19  # a suspect's own label has at most this share of its likeliest 
 def out_of_fold(features, labels, num_labels, keys=None, seed=0):
     """Probabilities [N, C] of each text by a regression that did not see it. features: [N, E] NumPy; labels: [N].
 
-    keys: [N], equal for copies of a text, as `copies.keys` gives them. A text that is alone in its class is believed:
-    what judges it has seen nothing of the kind.
+    keys: a list of N, equal for copies of a text, as `copies.keys` gives them. A text that is alone in its class, its
+    copies aside, is believed: what judges it has seen nothing of the kind.
     """
     features, labels = torch.as_tensor(np.asarray(features, dtype=np.float32)), np.asarray(labels)
     features = (features - features.mean(0)) / features.std(0).clamp(min=1e-6)
-    folds = np.empty(len(labels), dtype=int)
-    random = np.random.default_rng(seed)
-    for label in range(num_labels):  # each class is spread over all folds
-        members = random.permutation(np.flatnonzero(labels == label))
-        folds[members] = (np.arange(len(members)) + label) % FOLDS
-    first = {}
-    folds = folds[[first.setdefault(key, i) for i, key in enumerate(keys or range(len(labels)))]]
-    probabilities = np.zeros((len(labels), num_labels))
+    keys = list(range(len(labels))) if keys is None else keys
+    folds, probabilities = draw_folds(labels, num_labels, keys, seed), np.zeros((len(labels), num_labels))
     for fold in range(FOLDS):
         inside = folds == fold
         if inside.any():
             weight, bias = fit_logistic(features[~inside], torch.as_tensor(labels[~inside]), num_labels, L2)
             probabilities[inside] = softmax((features[inside] @ weight.T + bias).numpy())
-    # Many features and few texts make regressions far too sure; one temperature for all takes that back.
-    probabilities = apply_temperature(probabilities, fit_temperature(labels, probabilities))
-    alone = np.bincount(labels, minlength=num_labels)[labels] == 1
-    probabilities[alone] = np.eye(num_labels)[labels[alone]]
+    kinds = Counter(label for label, _ in set(zip(labels.tolist(), keys, strict=True)))
+    alone = np.array([kinds[label] == 1 for label in labels.tolist()])
+    if not alone.all():
+        # Many features and few texts make regressions far too sure; one temperature for all takes that back.
+        temperature = fit_temperature(labels[~alone], probabilities[~alone])
+        probabilities = apply_temperature(probabilities, temperature)
+    probabilities[alone] = 0
+    probabilities[alone, labels[alone]] = 1
     return probabilities
+
+
+def draw_folds(labels, num_labels, keys, seed):
+    """[N] numbers of folds: each class is spread over all of them, and copies go with the first of their kind."""
+    folds, random, first = np.empty(len(labels), dtype=int), np.random.default_rng(seed), {}
+    for label in range(num_labels):
+        members = random.permutation(np.flatnonzero(labels == label))
+        folds[members] = (np.arange(len(members)) + label) % FOLDS
+    return folds[[first.setdefault(key, i) for i, key in enumerate(keys)]]
 
 
 def suspects(labels, probabilities):
@@ -60,8 +69,8 @@ def suspects(labels, probabilities):
 
 
 def expected_suspects(labels, probabilities):
-    """How many right labels would be suspected, if the probabilities are true: a text of a class that is improbable for
-    it is rare, but where texts or classes are many, there are some.
+    """How many right labels would be suspected if the probabilities are true: each is rare, but many texts or classes
+    make some.
     """
     probabilities = np.asarray(probabilities)
     _, doubted = doubted_labels(np.asarray(labels), probabilities)

@@ -12,7 +12,7 @@ import torch
 
 from ..baselines import fit_logistic
 from ..metrics import roc_auc
-from .telling_words import LONGEST, words
+from .telling_words import LONGEST, sampled, words
 
 SAMPLE = 1500  # texts of each set
 WORDS = 2000  # the commonest of the sample
@@ -49,18 +49,19 @@ def places(ids):
 
 def told_apart(first_texts, second_texts):
     """{"auroc", "error", "texts", "words"}: how well a bag of words tells two sets of texts apart, on texts that it did
-    not learn from; words: for each set those that pull towards it most. None when a set has fewer than 20 texts.
+    not learn from; words: for each set those that pull towards it most. None when a set has fewer than 20.
 
     A text that stands several times in its set is taken once: what learned from one copy would know the other.
     """
     samples = [list(dict.fromkeys(texts)) for texts in (first_texts, second_texts)]
-    samples = [texts[:: max(1, -(-len(texts) // SAMPLE))] for texts in samples]
+    samples = [[texts[i] for i in sampled(len(texts), SAMPLE)] for texts in samples]
     if min(map(len, samples)) < 20:
         return None
     bags = [words(text) for sample in samples for text in sample]
     labels = np.repeat([0, 1], [len(sample) for sample in samples])
     names, features = _binary_features(bags)
-    half = np.concatenate([np.arange(len(sample)) % 2 for sample in samples])
+    random = np.random.default_rng(0)
+    half = np.concatenate([random.permutation(len(sample)) % 2 for sample in samples])
     scores, weights = np.zeros(len(labels)), np.zeros(len(names))
     for part in (0, 1):
         inside = half == part

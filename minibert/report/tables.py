@@ -125,7 +125,7 @@ def accuracies_on(also_tests):
 
 
 def group_table(groups):
-    """`by_group` as text, a line for each of the largest groups."""
+    """`by_group` as text, a line for each of the first MOST_GROUPS."""
     groups, left_out = dict(list(groups.items())[:MOST_GROUPS]), len(groups) - MOST_GROUPS
     width = min(WIDTH - 7 - 4 * COLUMN, max(16, *(columns(group) + 2 for group in groups)))
     present = next(iter(groups.values()))

@@ -47,9 +47,9 @@ def count_words(texts, labels, num_labels):
     return names, counts, sizes
 
 
-def sampled(count):
-    """The numbers of at most SAMPLE of so many texts, in order: not each n-th, for classes may take turns in a file."""
-    return range(count) if count <= SAMPLE else np.sort(np.random.default_rng(0).permutation(count)[:SAMPLE]).tolist()
+def sampled(count, most=SAMPLE):
+    """The numbers of `most` of `count` texts, in order: not each n-th, for classes may take turns in a file."""
+    return range(count) if count <= most else np.sort(np.random.default_rng(0).permutation(count)[:most]).tolist()
 
 
 def pulls(counts, sizes):

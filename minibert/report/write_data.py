@@ -34,7 +34,7 @@ def gather_exploration(task, sequences, tokenizer, limit, truncation, model):
         checks.copies_inside(
             copies["in_test"], copies["in_train"], sizes["test"], sizes["train"] + sizes["validation"]
         ),
-        checks.cut_texts(used, truncation),
+        checks.cut_texts(used, truncation, task.train.pairs is not None),
         checks.shortcut_words(data["shortcuts"], data["shortcut_share"], data["labels"]),
         checks.length_or_place(data["length"], data["place"], data["labels"]),
         checks.shift(data["shift"]),

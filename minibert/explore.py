@@ -14,7 +14,7 @@ from .recipes import defaults_of
 def main(argv=None):
     """Run the command; returns its exit code."""
     options = parse(argv)
-    from .data import Columns, load_task  # late: --help need not wait for PyTorch
+    from .data import PARTS, Columns, load_task  # late: --help need not wait for PyTorch
     from .load import load_tokenizer
     from .report import write_data_report
 
@@ -22,7 +22,7 @@ def main(argv=None):
     task = load_task(options.task, options.data, options.limit, options.test_limit, columns, options.sample)
     tokenizer = load_tokenizer(options.model)
     sequences = {}
-    for part in ("train", "validation", "test"):
+    for part in PARTS:
         texts = getattr(task, part)
         sequences[part] = tokenizer.encode(texts.texts, texts.pairs, options.max_length, options.truncation)
     folder = Path(options.output) if options.output else None

@@ -341,8 +341,10 @@ def per_task(key):
 
 def named_path(text):
     """An argparse type: "NAME=PATH" -> (name, path)."""
+    from .data import PARTS
+
     name, equals, path = text.partition("=")
-    if not (name.strip() and equals and path) or name in ("train", "validation", "test"):
+    if not (name.strip() and equals and path) or name in PARTS:
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=PATH with a name of its own")
     return name, path
 

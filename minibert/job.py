@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from .batch import bucketed_batches, padding_fraction
-from .data import Columns, balanced_weights, load_also_test, load_task
+from .data import PARTS, Columns, balanced_weights, load_also_test, load_task
 from .head import NATIVE, POOLINGS, resolve_head
 from .load import read_encoder, read_tokenizer
 from .plumbing import processes
@@ -17,8 +17,6 @@ from .plumbing.checkpoint import commit_of, find_checkpoint, weights_hash
 from .plumbing.device import be_deterministic, resolve_device, resolve_precision
 from .plumbing.files import UserError, one_line
 from .tokenizer import check_vocabulary, check_windows, longest_in_windows
-
-PARTS = ("train", "validation", "test")
 
 
 @dataclass

@@ -50,6 +50,8 @@ def parse(argv):
     options.explain |= options.label is not None
     if options.port is not None and not options.serve:
         raise UserError(f"--port {options.port}: is where --serve offers its page; add --serve")
+    if options.port is None:
+        options.port = 8000
     if options.serve and (options.file or options.texts):
         raise UserError("--serve: texts are typed into the page; give none here")
     if options.serve and (options.explain or options.attention or options.format != "text"):
@@ -80,7 +82,7 @@ def main(argv=None):
     if options.serve:
         from .serve import serve  # late, as all here: --help need not wait
 
-        return serve(options.run, 8000 if options.port is None else options.port, options.device, options.precision)
+        return serve(options.run, options.port, options.device, options.precision)
     classifier = load_classifier(options.run, not options.attention, options.device, options.precision)
     if options.label is not None and options.label not in classifier.label_names:
         known = ", ".join(classifier.label_names[:20])

@@ -102,8 +102,8 @@ class Tokenizer:
 
     def examples(self, texts, pairs, labels, max_length, truncation="head", windows=1):
         """Encoded texts as the training loop takes them: cut to max_length, or as up to so many windows of it."""
+        check_windows(windows, pairs)
         if windows > 1:
-            check_windows(windows, pairs)
             return WindowedExamples(self.encode_windows(texts, windows, max_length), labels, self.pad_id)
         return Examples(self.encode(texts, pairs, max_length, truncation), labels, self.pad_id)
 

@@ -8,6 +8,8 @@ import numpy as np
 
 from ..plumbing.files import UserError, shown
 
+PARTS = ("train", "validation", "test")  # of a `Task`
+
 
 @dataclass(frozen=True)
 class Dataset:

@@ -3,9 +3,9 @@
 from tqdm import tqdm
 
 from ..plumbing.files import UserError, read_text, shown
+from .dataset import PARTS
 from .tables import FILE_TYPES, Row, read_table
 
-PARTS = ("train", "validation", "test")
 UNLABELLED = "unsup"  # aclImdb's folder of reviews without labels
 
 
@@ -46,11 +46,10 @@ def check_like_train(parts, part, path, columns):
 def check_names(folder, endings):
     """UserError for what seems to be a part of the data and would be passed over. endings: of those that are read."""
     for path in sorted(folder.iterdir()):
-        suffix = "" if path.is_dir() else path.suffix
-        if suffix.lower() not in ("", *FILE_TYPES) or suffix == "" and not path.is_dir():
-            continue
-        name = path.name.removesuffix(suffix)
-        if name.lower() in (*PARTS, "dev", "val", "valid") and not (name in PARTS and suffix in endings):
+        name, ending = (path.name, "") if path.is_dir() else (path.stem, path.suffix)
+        is_a_kind = path.is_dir() or ending.lower() in FILE_TYPES
+        is_a_part = name.lower() in (*PARTS, "dev", "val", "valid")
+        if is_a_kind and is_a_part and not (name in PARTS and ending in endings):
             raise UserError(f"{path}: is not read; parts are called train, validation and test, and all of them are "
                             "folders of label folders, or tables")  # fmt: skip
 

@@ -101,9 +101,9 @@ def read_delimited(path, text):
             if header is None:
                 header = [name.strip() for name in fields]
                 named = Counter(filter(None, header))  # a spreadsheet leaves empty columns without a name
-                name, times = named.most_common(1)[0] if named else ("", 0)
-                if times > 1:
-                    raise UserError(f"{path}, line {number}: two columns are called {shown(name)}")
+                for name, times in named.most_common(1):
+                    if times > 1:
+                        raise UserError(f"{path}, line {number}: two columns are called {shown(name)}")
             elif len(fields) != len(header):
                 raise UserError(f"{path}, line {number}: {len(fields)} columns, but the first line names {len(header)}")
             else:

@@ -100,8 +100,8 @@ def label_errors(test, train=None):
     if train:
         both = [f"{part['suspected']:,} of {part['texts']:,}" for part in (test, train)]
         sentence = f"{both[0]} test and {both[1]} training texts may carry a wrong label"
-    found = too_many_suspects(test) or bool(train) and too_many_suspects(train)
     parts = [test, train] if train else [test]
+    found = any(map(too_many_suspects, parts))
     count, expected = (sum(part[key] for part in parts) for key in ("suspected", "expected"))
     sentence += f" (of right ones {expected:,.0f} would look so); none was removed."
     return finding(name, found, count, f"{count:,} texts", sentence,

@@ -21,10 +21,10 @@ import unicodedata
 import numpy as np
 
 from ..baselines import one_text_each
+from ..data import PARTS
 from . import copies, surface, telling_words
 from .legible import legible
 
-PARTS = ("train", "validation", "test")
 LIMITS = (128, 256, 512)
 BINS = 30
 SHOWN_CLASSES = 5  # with a curve of their own in the picture of lengths

@@ -37,11 +37,12 @@ import numpy as np
 
 from .. import metrics
 from ..baselines import one_text_each
+from ..data import PARTS
 from ..data.corpora import REVIEWS_GROUP
 from ..plumbing.files import UserError, read_json
 from ..plumbing.resume import read_log
 from . import calibration, copies, label_errors, tables, words
-from .data_facts import PARTS, gather_data
+from .data_facts import gather_data
 from .gather_checks import gather_checks
 from .gather_errors import gather_errors, interval, make_case
 from .legible import legible
